@@ -1,0 +1,79 @@
+"""``python -m app`` serves; settings come from the environment and ``.env`` (see ``.env.example``)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+from pydantic import ValidationError
+
+from app.core.settings import Settings, explain
+
+EXIT_FAILURE = 1
+EXIT_SETTINGS = 2
+_END_SECONDS = 1.0  # for idle threads to notice that they may end
+
+
+def main() -> int:
+    """Serve until a signal comes.
+
+    Returns:
+        The exit status: 0 after a signal, 1 where the service cannot start, 2 where a setting is wrong.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        return _fail(EXIT_SETTINGS, *explain(error))
+    except (OSError, UnicodeDecodeError) as error:
+        return _fail(EXIT_SETTINGS, f".env cannot be read: {error}")
+    _configure_logging(settings)
+
+    from app.main import create_app  # noqa: PLC0415 - after the settings: a wrong one is told of at once
+    from app.server import Server, listen  # noqa: PLC0415
+
+    try:
+        listener = listen(settings.host, settings.port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return _fail(EXIT_FAILURE, f"cannot listen on {settings.host}:{settings.port}: {reason}")
+    with listener:
+        server = Server(create_app(settings), settings)
+        server.run([listener])
+    failure = server.service.failure if server.service else None
+    if failure is not None:
+        return _fail(EXIT_FAILURE, f"cannot start: {failure or type(failure).__name__}")
+    return 0
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _fail(status: int, *lines: str) -> int:
+    for line in lines:
+        sys.stderr.write(f"elocute: {' '.join(str(line).split())}\n")
+    return status
+
+
+def _end(status: int) -> None:
+    """End the process, also where a thread is still busy: the interpreter would wait for it for ever."""
+    from app.server import threads_are_stuck  # noqa: PLC0415
+
+    deadline = time.monotonic() + _END_SECONDS
+    while threads_are_stuck() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if threads_are_stuck():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    _end(main())

@@ -1,0 +1,149 @@
+"""Text -> words -> candidate pronunciations; which of them was said is left to the alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from app.core.errors import InvalidInput, InvalidPronunciations, TextWithoutWords
+from app.core.pronunciation import Pronunciation, best_products, join, parse_pronunciation
+from app.core.spoken_form import SpokenForms, SpokenToken
+from app.core.tokens import is_word
+from app.core.word_pronouncer import WordPronouncer
+
+__all__ = ["MAX_CANDIDATES", "MAX_TOKEN_LENGTH", "MAX_WORDS", "Lexicon", "LexiconWord", "Pronunciation"]
+
+MAX_CANDIDATES = 8
+MAX_PRODUCTS = 24
+MAX_TOKEN_LENGTH = 100
+"""Characters of one word; longer than any address that is read aloud."""
+MAX_WORDS = 1000
+"""Words of one text: more than anybody reads in the two minutes that a recording may take."""
+MAX_PHONEMES = 300
+"""Phonemes of one pronunciation that a request gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class LexiconWord:
+    """One word of the text and the ways to say it.
+
+    Attributes:
+        text: the token as written, without the punctuation around it (``"bear."`` is ``"bear"``).
+        pronunciations: the candidates, best first, all different; 1 to ``MAX_CANDIDATES``.
+        source: where the best one comes from: the dictionary, the trained model, or the request itself.
+    """
+
+    text: str
+    pronunciations: tuple[Pronunciation, ...]
+    source: Literal["lexicon", "g2p", "request"]
+
+
+class Lexicon:
+    """Knows how the words of an English text are said. Safe to share between threads.
+
+    The dictionary is CMUdict; words that it lacks are derived from one that it has, or read by a trained model, which
+    is loaded when first needed.
+    """
+
+    def __init__(self) -> None:
+        self._pronouncer = WordPronouncer()
+        self._spoken_forms = SpokenForms(self._pronouncer.knows)
+
+    def words(self, text: str, pronunciations: Sequence[Sequence[str] | None] | None = None) -> list[LexiconWord]:
+        """The words of ``text`` in order: one for each white-space separated token with a letter or a digit.
+
+        Args:
+            text: what is to be read aloud, in English.
+            pronunciations: overrules the lexicon: one entry for each word, None for the lexicon's own or ARPAbet
+                phonemes, case-insensitive, stress digit optional.
+
+        Raises:
+            TextWithoutWords: if no token has a letter or a digit.
+            InvalidInput: if a word is too long or has nothing that can be said in English, or there are too many.
+            InvalidPronunciations: if ``pronunciations`` does not fit the words or names phonemes that are none.
+        """
+        tokens = [token for token in text.split() if is_word(token)]
+        if not tokens:
+            raise TextWithoutWords("The text has no word: nothing in it has a letter or a digit.", field="text")
+        if len(tokens) > MAX_WORDS:
+            raise InvalidInput(f"The text has {len(tokens)} words; {MAX_WORDS} is the most.", field="text")
+        for token in tokens:
+            if len(token) > MAX_TOKEN_LENGTH:
+                raise InvalidInput(
+                    f"The word {_shortened(token)} is {len(token)} characters long; {MAX_TOKEN_LENGTH} is the most.",
+                    field="text",
+                )
+        given = _parse_request(pronunciations, len(tokens))
+        shouted = text.isupper() and len(tokens) > 1
+        return [
+            self._word(spoken, token, request, shouted)
+            for spoken, token, request in zip(self._spoken_forms(text), tokens, given, strict=True)
+        ]
+
+    def _word(self, spoken: SpokenToken, token: str, given: Pronunciation | None, shouted: bool) -> LexiconWord:
+        if given is not None:
+            return LexiconWord(spoken.text, (given,), "request")
+        ranked: list[tuple[int, int, Pronunciation, bool]] = []
+        for order, reading in enumerate(spoken.readings):
+            parts = [self._pronouncer(word, shouted=shouted) for word in reading]
+            if not all(candidates for candidates, _ in parts):
+                continue
+            known = all(from_dictionary for _, from_dictionary in parts)
+            products = best_products([candidates for candidates, _ in parts], MAX_PRODUCTS)
+            ranked += [(rank, order, join(picked), known) for rank, picked in products]
+        ranked.sort(key=lambda entry: entry[:2])
+        distinct = {entry[2].phonemes: entry for entry in reversed(ranked)}
+        best = sorted(distinct.values(), key=lambda entry: entry[:2])[:MAX_CANDIDATES]
+        if not best:
+            raise InvalidInput(f"The word {_shortened(token)} cannot be read as English.", field="text")
+        return LexiconWord(spoken.text, tuple(entry[2] for entry in best), "lexicon" if best[0][3] else "g2p")
+
+
+def _parse_request(pronunciations: Sequence[Sequence[str] | None] | None, words: int) -> Sequence[Pronunciation | None]:
+    """The request's pronunciations, one entry for each of so many words.
+
+    Raises:
+        InvalidPronunciations: saying which entry is wrong, and why.
+    """
+    if pronunciations is None:
+        return [None] * words
+    if isinstance(pronunciations, str) or not isinstance(pronunciations, Sequence):
+        raise InvalidPronunciations("The pronunciations are not a list.", field="pronunciations")
+    if len(pronunciations) != words:
+        raise InvalidPronunciations(
+            f"There are {len(pronunciations)} pronunciations for {words} words; each word needs one, or null.",
+            field="pronunciations",
+        )
+    parsed: list[Pronunciation | None] = []
+    for index, entry in enumerate(pronunciations):
+        try:
+            parsed.append(None if entry is None else _parse_entry(entry))
+        except ValueError as error:
+            raise InvalidPronunciations(
+                f"Pronunciation {index} cannot be used: {error}.", field="pronunciations"
+            ) from error
+    return parsed
+
+
+def _parse_entry(entry: object) -> Pronunciation:
+    """One entry of the request.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    if isinstance(entry, str) or not isinstance(entry, Sequence):
+        raise ValueError("it is neither null nor a list of phonemes")  # noqa: TRY004
+    symbols = list(entry)
+    if len(symbols) > MAX_PHONEMES:
+        raise ValueError(f"it has {len(symbols)} phonemes, and {MAX_PHONEMES} is the most")
+    for symbol in symbols:
+        if not isinstance(symbol, str):
+            raise ValueError(f"{_shortened(repr(symbol))} is no string")  # noqa: TRY004
+    return parse_pronunciation(symbols)
+
+
+def _shortened(token: str) -> str:
+    """The token in quotes, cut to what fits a sentence and without what cannot be shown."""
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in token[:20])
+    return f"'{shown}…'" if len(token) > 20 else f"'{shown}'"

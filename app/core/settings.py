@@ -1,0 +1,133 @@
+"""Every setting of the service: environment variables, or a ``.env`` file in the working directory.
+
+An environment variable wins over the file. :func:`explain` turns a wrong value into lines that name the variable, and
+:func:`env_file_warnings` says which names of the file do nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_FILE = ".env"
+
+LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+
+_LATER = frozenset(
+    (
+        "AGGRESSIVE_MEMORY_CLEANUP",
+        "AUDIO_CACHE_CLEANUP_HOURS",
+        "ENABLE_MEMORY_LOGGING",
+        "ENABLE_MODEL_CACHE",
+        "MEMORY_CLEANUP_INTERVAL",
+        "MEMORY_CRITICAL_THRESHOLD_MB",
+        "MEMORY_WARNING_THRESHOLD_MB",
+        "TTS_MODEL",
+        "USE_FAST_MODELS",
+    )
+)
+"""Names that the service promises but that this version does nothing with."""
+
+_PREFIXES = ("AUDIO_CACHE_", "ELOCUTE_", "ENABLE_", "INFERENCE_", "MAX_", "MEMORY_", "PHONEME_", "TTS_", "USE_")
+
+
+def _strip(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The settings that do something in this version; each field is the environment variable of the same name."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    host: Annotated[str, BeforeValidator(_strip)] = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    api_key: SecretStr | None = Field(
+        None, description="Where set, /analyze asks for it as `Authorization: Bearer` or `X-API-Key`."
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        "info", description="The least severe messages to log: critical, error, warning, info or debug."
+    )
+
+    max_upload_mb: float = Field(
+        20, gt=0, le=1024, allow_inf_nan=False, description="Largest recording in MB (of 1024 * 1024 bytes)."
+    )
+    max_audio_seconds: float = Field(
+        120, gt=0, allow_inf_nan=False, description="Longest recording in seconds, once decoded."
+    )
+    max_queued_requests: int = Field(
+        32, ge=0, description="Analyses that may wait while others run; the next one is answered 503."
+    )
+    request_timeout_seconds: float = Field(
+        60,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which an upload (408) or an analysis, its waiting included (504), is given up.",
+    )
+    inference_threads: int = Field(
+        1, ge=1, le=64, description="Analyses that run at the same time, each in a thread of its own."
+    )
+
+    phoneme_model: str | None = Field(
+        None, min_length=1, description="A folder or a Hugging Face id of a phoneme model; unset for the built-in one."
+    )
+    use_quantization: bool = Field(True, description="Use int8 weights where the model and the processor have them.")
+    enable_audio_cache: bool = Field(
+        False, description="Keep clips on disk for a while; without it `reference_audio=url` is refused."
+    )
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Largest recording in bytes."""
+        return int(self.max_upload_mb * 1024 * 1024)
+
+
+def explain(error: ValidationError) -> list[str]:
+    """Say in one line per variable what is wrong with it, without the value of a secret."""
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+        message = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        value = "" if name == "API_KEY" else f", but it is {problem['input']!r}"
+        lines.append(f"{name} should be {message}{value}")
+    return lines
+
+
+def env_file_warnings(path: str | Path = ENV_FILE) -> list[str]:
+    """Say which names in an environment file look like ours and do nothing.
+
+    Args:
+        path: the file; it need not exist.
+
+    Returns:
+        One sentence for each such name, in the file's order. Names that look like somebody else's are passed over.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    known = {name.upper() for name in Settings.model_fields}
+    warnings = []
+    for written in dotenv_values(path, interpolate=False):
+        name = written.upper()
+        if name in known:
+            continue
+        if name in _LATER:
+            warnings.append(f"{path}: {written} is not used by this version")
+        elif close := difflib.get_close_matches(name, sorted(known | _LATER), n=1, cutoff=0.75):
+            warnings.append(f"{path}: {written} is no setting; did you mean {close[0]}?")
+        elif name.startswith(_PREFIXES):
+            warnings.append(f"{path}: {written} is no setting and does nothing")
+    return warnings

@@ -1,0 +1,109 @@
+"""``POST /analyze``: a recording goes in, phonemes with times and scores come out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from threading import Event
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from starlette.requests import ClientDisconnect
+
+from app.core.errors import InvalidInput
+from app.core.inference_executor import Place
+from app.core.lifecycle import Handler
+from app.core.results import AnalysisRequest
+from app.core.settings import Settings
+from app.routers import openapi_examples, schemas
+from app.routers.deps import ServiceDep, require_api_key
+from app.routers.submission import Submission, read_submission
+
+T = TypeVar("T")
+
+router = APIRouter(tags=["analysis"])
+
+
+@router.post(
+    "/analyze",
+    summary="Analyse the pronunciation of a recording",
+    response_model=schemas.AnalysisResponse,
+    responses=openapi_examples.RESPONSES,
+    openapi_extra={"requestBody": openapi_examples.REQUEST_BODY},
+    dependencies=[Depends(require_api_key)],
+)
+async def analyze(request: Request, service: ServiceDep) -> Response:
+    """Times every phoneme that was spoken; with a `text`, also scores how well it was read.
+
+    Send the recording as `multipart/form-data`, or as base64 in `application/json`. WAV, FLAC, OGG (Vorbis, Opus),
+    MP3, WebM/Opus and MP4/M4A/AAC are decoded, at any sample rate; channels are mixed to mono. With `text` the
+    analysis is *scripted*: words and phonemes are scored against what should have been read. Without it, it is
+    *unscripted*: what was heard, fluency and pitch. All times are seconds from the start of the recording, all scores
+    0 to 100.
+    """
+    handler = service.handler
+    with service.executor.admit() as place:
+        submission = await _read_in_time(request, place, service.settings)
+        _check_reference_audio(submission, service.settings)
+        job = AnalysisRequest(submission.audio, submission.text, submission.pronunciations, request.state.request_id)
+        cancelled = Event()
+        work = service.executor.run(
+            _analyze_and_serialize,
+            handler,
+            job,
+            cancelled,
+            timeout=service.settings.request_timeout_seconds,
+            cancelled=cancelled,
+            place=place,
+        )
+        return Response(await _unless_disconnected(request, work), media_type="application/json")
+
+
+async def _read_in_time(request: Request, place: Place, settings: Settings) -> Submission:
+    try:
+        async with asyncio.timeout(settings.request_timeout_seconds):
+            return await read_submission(request, settings.max_upload_bytes, place.cleanup)
+    except TimeoutError:
+        seconds = settings.request_timeout_seconds
+        raise HTTPException(408, f"The request did not arrive within {seconds:g} s.") from None
+
+
+def _check_reference_audio(submission: Submission, settings: Settings) -> None:
+    if submission.reference_audio == "url" and not settings.enable_audio_cache:
+        raise InvalidInput(
+            "reference_audio=url needs the audio cache, which is off: ENABLE_AUDIO_CACHE=false.",
+            field="reference_audio",
+        )
+    if submission.reference_audio != "none":
+        raise InvalidInput(
+            "This version has no voice yet, so reference_audio can only be none.", field="reference_audio"
+        )
+
+
+def _analyze_and_serialize(handler: Handler, job: AnalysisRequest, cancelled: Event) -> bytes:
+    """On the thread: a long recording's answer has tens of thousands of numbers, too many for the event loop."""
+    return schemas.serialize(handler.analyze(job, cancelled))
+
+
+async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Wait for ``work``, and cancel it when the client is gone.
+
+    Raises:
+        ClientDisconnect: nobody waits for the answer any more.
+    """
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        watch.cancel()
+        task.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -182,9 +182,9 @@ class _Mixer:
     def _mix(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         channels = samples.shape[1]
         if channels == 1:
-            return np.ascontiguousarray(samples[:, 0])
+            return samples[:, 0].copy()  # the decoder fills the same block again
         if self._channel is not None and self._channel < channels:
-            return np.ascontiguousarray(samples[:, self._channel])
+            return samples[:, self._channel].copy()
         wide = samples.T.astype(np.float64, order="C")  # squares of large floats overflow in float32
         mono: NDArray[np.float64] = wide.sum(axis=0) / channels
         self._frames += mono.size

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_CHANNELS = 32
 MIN_RATE, MAX_RATE = 4_000, 384_000
 
-_BLOCK_SAMPLES = 1 << 16
+_BLOCK_SAMPLES = 1 << 13  # small: an error is noticed at the end of its block, and the caller is told when it was
 _FLAC_SLACK = 0.05  # seconds that may miss at the end before a FLAC counts as broken off
 _UNKNOWN_FRAMES = 1 << 40
 _MP4_SHORTFALL = 0.1  # share of the sample table that may be missing from the file
@@ -192,10 +192,10 @@ def _ffmpeg_stream(opened: av.container.InputContainer, stream: av.AudioStream, 
                     yield _frame_samples(frame), frame.sample_rate
     except (av.FFmpegError, ValueError, OSError):
         raise Undecodable("cannot be decoded") from None
-    if not frames:
+    if not frames and (bad or container not in _SNDFILE):
         raise Undecodable("cannot be decoded" if bad else "has no sound in it")
     # The sample table is in one piece, so what it lists and the file lacks has broken off.
-    if container == "MP4" and packets < (1 - _MP4_SHORTFALL) * stream.frames:
+    if container == "MP4" and stream.codec_context.frame_size > 1 and packets < (1 - _MP4_SHORTFALL) * stream.frames:
         raise Undecodable("breaks off before its first sample")
 
 
@@ -203,7 +203,7 @@ def _frame_samples(frame: av.AudioFrame) -> NDArray[np.float32]:
     """(frames, channels) float32 of a decoded frame of any sample format."""
     samples: NDArray[np.generic] = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is then refused as such
+    with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 becomes infinite, and is then refused as such
         scaled = samples.astype(np.float32)
     if samples.dtype == np.uint8:
         scaled -= 128

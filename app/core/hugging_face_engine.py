@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.acoustic_engine import FramePosteriors
+from app.core.acoustic_engine import SAMPLE_RATE, FramePosteriors
 from app.core.errors import ModelError
 from app.core.ipa import class_shares, lend_to_unreached, reached
 from app.core.phonemes import BLANK, CLASS_IDS, PHONEMES
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE = 16000
 FEWEST_PHONEMES = 35
 """A vocabulary that reaches fewer of the 39 is refused: letters reach about 22, TIMIT folded to 39 reaches 37."""
 
@@ -47,8 +46,8 @@ class HuggingFaceEngine:
 
         Args:
             model: a folder in Hugging Face layout, or a hub id such as ``facebook/wav2vec2-lv-60-espeak-cv-ft``.
-            window_seconds: the longest input of one call; memory grows with it (the first convolution alone makes 100
-                kB of activations per 10 ms in models of the usual size), attention with its square.
+            window_seconds: the longest input of one call; memory peaks with it, 20 s of a 300 M-parameter model at
+                0.5 GB above its weights.
             dtype: ``float32`` or ``bfloat16``, of weights and computation; the posteriors are always float32.
 
         Raises:
@@ -208,18 +207,19 @@ def _resolve(model: str) -> Path:
 def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
     """The feature extractor and the CTC model of a folder."""
     import torch  # noqa: PLC0415
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
 
+    library: Any = transformers  # in good part untyped
     local = {"trust_remote_code": False, "local_files_only": True}
-    config = AutoConfig.from_pretrained(folder, **local)
-    if type(config) not in AutoModelForCTC._model_mapping:
+    config = library.AutoConfig.from_pretrained(folder, **local)
+    if type(config) not in library.MODEL_FOR_CTC_MAPPING:
         raise ModelError(f"is a {config.model_type} model, for which there is no CTC head")
-    extractor = AutoFeatureExtractor.from_pretrained(folder, **local)
+    extractor = library.AutoFeatureExtractor.from_pretrained(folder, **local)
     if extractor.sampling_rate != SAMPLE_RATE:
         raise ModelError(f"wants audio at {extractor.sampling_rate} Hz, not at {SAMPLE_RATE}")
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype {dtype!r} is neither float32 nor bfloat16")
-    model, info = AutoModelForCTC.from_pretrained(
+    model, info = library.AutoModelForCTC.from_pretrained(
         folder, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **local
     )
     missing = sorted(key for key in info["missing_keys"] if not key.endswith(_UNTRAINED))
@@ -276,15 +276,16 @@ def _quiet() -> Iterator[None]:
     """Hold back the libraries' progress bars and load reports, and put their settings back."""
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    library: Any = transformers_logging  # untyped
+    verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity_error()
+    library.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(verbosity)
+        library.set_verbosity(verbosity)
         if bars:
-            transformers_logging.enable_progress_bar()
+            library.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -100,9 +100,9 @@ def explain(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors():
         name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-        message = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Input ").removeprefix("String ")
         value = "" if name == "API_KEY" else f", but it is {problem['input']!r}"
-        lines.append(f"{name} should be {message}{value}")
+        lines.append(f"{name} {message}{value}")
     return lines
 
 

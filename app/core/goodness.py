@@ -1,0 +1,90 @@
+"""Goodness of pronunciation of aligned phonemes, from the log-posteriors alone.
+
+Goodness of pronunciation (Witt & Young, 2000) compares the phoneme that should be there with those that could be. CTC
+posteriors are peaky: most frames of a segment say blank, so that a mean over the segment says little. The figures here
+look at the peak, and at the segment without its blank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.alignment import AlignedWord
+from app.core.phonemes import PHONEMES
+
+FLOOR = 1e-5
+LEFT_OUT = (-15.0, float(np.log(FLOOR)))
+"""The figures of a phoneme that was left out: about the worst that a spoken one gets."""
+
+FEATURES = ("peak", "share", "neighbours", "word", "sentence")
+
+
+@dataclass(frozen=True, slots=True)
+class WordGoodness:
+    """The figures of one spoken word of ``n`` phonemes.
+
+    Attributes:
+        figures: ``(n, 2)``: the greatest log-posterior of the phoneme in its segment, and the log of its share in what
+            the segment says apart from blank.
+        heard: ``(n, 39)``: for each phoneme of ``PHONEMES`` its share in what the segment says apart from blank.
+    """
+
+    figures: NDArray[np.float64]
+    heard: NDArray[np.float32]
+
+
+def word_goodness(log_probs: NDArray[np.float32], word: AlignedWord, phonemes: Sequence[int]) -> WordGoodness:
+    """Measure one aligned word.
+
+    Args:
+        log_probs: ``(T, 40)``, blank first.
+        word: where it was said.
+        phonemes: the classes (1..39) of the pronunciation that was said.
+    """
+    figures, heard = [], []
+    for phoneme, start, end in zip(phonemes, word.starts, word.ends, strict=True):
+        segment = log_probs[start:end]
+        shares = np.exp(segment[:, 1:]).sum(axis=0)
+        shares /= max(float(shares.sum()), 1e-20)
+        figures.append((float(segment[:, phoneme].max()), float(np.log(shares[phoneme - 1] + FLOOR))))
+        heard.append(shares)
+    return WordGoodness(np.array(figures), np.array(heard, dtype=np.float32))
+
+
+def phoneme_features(words: Sequence[WordGoodness | None], lengths: Sequence[int]) -> list[NDArray[np.float64]]:
+    """What the phoneme score is fitted on: a phoneme's own figures, and those around it.
+
+    Args:
+        words: one entry per word of the text, None for one left out.
+        lengths: how many phonemes each has.
+
+    Returns:
+        For each word ``(n, 5)``, columns as in ``FEATURES``: the phoneme's two figures, and the mean peak of its
+        neighbours, of its word and of the sentence.
+    """
+    figures = [
+        np.tile(LEFT_OUT, (length, 1)) if word is None else word.figures
+        for word, length in zip(words, lengths, strict=True)
+    ]
+    if not figures:
+        return []
+    peaks = np.concatenate(figures)[:, 0]
+    around = np.pad(peaks, 1, mode="edge")
+    neighbours = (around[:-2] + around[2:]) / 2
+    features, at = [], 0
+    for word in figures:
+        n = len(word)
+        columns = (word, neighbours[at : at + n, None], np.full((n, 1), word[:, 0].mean()), np.full((n, 1), peaks.mean()))
+        features.append(np.hstack(columns))
+        at += n
+    return features
+
+
+def most_probable(shares: NDArray[np.float32], count: int = 3) -> list[tuple[str, float]]:
+    """The ``count`` most probable phonemes of a segment with their shares, best first."""
+    best = np.argsort(shares)[::-1][:count]
+    return [(PHONEMES[i], float(shares[i])) for i in best]

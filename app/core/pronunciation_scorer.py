@@ -1,0 +1,238 @@
+"""Aligned phonemes -> phoneme, word and sentence scores.
+
+``PronunciationScorer`` is the place for a trained scoring head; ``RuleScorer`` scores any acoustic model by goodness of
+pronunciation and fitted rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.acoustic_engine import FramePosteriors
+from app.core.alignment import AlignedWord, Alignment, Filler
+from app.core.fluency import Fluency
+from app.core.goodness import WordGoodness, most_probable, phoneme_features, word_goodness
+from app.core.lexicon import LexiconWord, Pronunciation
+from app.core.phoneme_extractor import HeardSegment
+from app.core.phonemes import CLASS_IDS, ipa
+from app.core.results import ErrorType, HeardPhoneme, Phoneme, SentenceScores, Word, WordScores
+from app.core.score_rules import ScoreRules
+
+MIN_INSERTED_PHONEMES = 3
+"""Fewer phonemes beyond the text are a hesitation or a slip inside a word, not an inserted word."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenText:
+    """Everything a scorer looks at.
+
+    Attributes:
+        words: the words of the text.
+        alignment: where they were said.
+        posteriors: of the whole recording.
+        heard: the free decode.
+        fluency: rates and pauses.
+        pitch_range: in semitones, None where nothing is voiced.
+    """
+
+    words: Sequence[LexiconWord]
+    alignment: Alignment
+    posteriors: FramePosteriors
+    heard: Sequence[HeardSegment]
+    fluency: Fluency
+    pitch_range: float | None
+
+
+class PronunciationScorer(Protocol):
+    """Scores a recording whose text is known."""
+
+    def score(self, spoken: SpokenText) -> tuple[list[Word], SentenceScores]:
+        """The words with their phonemes, insertions where they were spoken, and the sentence's scores."""
+
+    def fluency_without_text(self, fluency: Fluency, pitch_range: float | None) -> float:
+        """The fluency score, 0..100, of a recording whose text is not known."""
+
+
+class RuleScorer:
+    """Goodness of pronunciation and fitted rules.
+
+    Args:
+        rules: see ``app.core.score_rules``.
+    """
+
+    def __init__(self, rules: ScoreRules) -> None:
+        self._rules = rules
+
+    def score(self, spoken: SpokenText) -> tuple[list[Word], SentenceScores]:
+        """See ``PronunciationScorer``."""
+        goodness = measure_words(spoken)
+        said = [chosen_pronunciation(*pair) for pair in zip(spoken.words, spoken.alignment.words, strict=True)]
+        features = phoneme_features(goodness, [len(p.phonemes) for p in said])
+        scores = [
+            self._rules.phoneme(f) if g is not None else np.zeros(len(f))
+            for f, g in zip(features, goodness, strict=True)
+        ]
+        words = [
+            self._word(word.text, pronunciation, aligned, measured, score, spoken.posteriors.frame_seconds)
+            for word, pronunciation, aligned, measured, score in zip(
+                spoken.words, said, spoken.alignment.words, goodness, scores, strict=True
+            )
+        ]
+        sentence = self._sentence(spoken, goodness, scores)
+        return _with_insertions(words, spoken), sentence
+
+    def fluency_without_text(self, fluency: Fluency, pitch_range: float | None) -> float:
+        """See ``PronunciationScorer``."""
+        if fluency.speech_duration <= 0:
+            return 0.0
+        words = (fluency.articulation_rate or 0.0) * fluency.speech_duration / 1.45
+        return float(self._rules.fluency_unscripted(delivery_features(fluency, words, pitch_range)[None])[0])
+
+    def _word(
+        self,
+        text: str,
+        pronunciation: Pronunciation,
+        aligned: AlignedWord | None,
+        goodness: WordGoodness | None,
+        scores: NDArray[np.float64],
+        frame_seconds: float,
+    ) -> Word:
+        if aligned is None or goodness is None:
+            phonemes = [
+                Phoneme(p, stress, ipa(p, stress), None, None, 0.0, [])
+                for p, stress in zip(pronunciation.phonemes, pronunciation.stresses, strict=True)
+            ]
+            return Word(text, None, None, "omission", WordScores(0.0, 0.0, 0.0), phonemes)
+        phonemes = [
+            Phoneme(
+                phoneme=p,
+                stress=stress,
+                ipa=ipa(p, stress),
+                start=aligned.starts[i] * frame_seconds,
+                end=aligned.ends[i] * frame_seconds,
+                score=float(scores[i]),
+                heard=[HeardPhoneme(*pair) for pair in most_probable(goodness.heard[i])],
+            )
+            for i, (p, stress) in enumerate(zip(pronunciation.phonemes, pronunciation.stresses, strict=True))
+        ]
+        features = word_features(scores)[None]
+        rules = self._rules
+        accuracy, stress_score, total = (
+            float(rule(features)[0]) for rule in (rules.word_accuracy, rules.word_stress, rules.word_total)
+        )
+        wrong = float(scores.min()) < rules.mispronounced_below
+        error: ErrorType = "mispronunciation" if wrong else "none"
+        return Word(
+            text, phonemes[0].start, phonemes[-1].end, error, WordScores(accuracy, stress_score, total), phonemes
+        )
+
+    def _sentence(
+        self, spoken: SpokenText, goodness: Sequence[WordGoodness | None], scores: Sequence[NDArray[np.float64]]
+    ) -> SentenceScores:
+        """The sentence's scores: what was said is scored by the rules, what was left out counts zero."""
+        count = len(spoken.words)
+        said = [i for i in range(count) if goodness[i] is not None]
+        if not said:
+            return SentenceScores(0.0, 0.0, 0.0, 0.0, 0.0)
+        phonemes = sum(len(s) for s in scores)
+        share = sum(len(scores[i]) for i in said) / phonemes
+        peaks = np.concatenate([g.figures[:, 0] for g in goodness if g is not None])
+        features = sentence_features(
+            np.concatenate([scores[i] for i in said]), peaks, delivery_features(spoken.fluency, len(said), spoken.pitch_range)
+        )[None]
+        accuracy, fluency, prosody, total = (
+            float(rule(features)[0])
+            for rule in (self._rules.accuracy, self._rules.fluency, self._rules.prosody, self._rules.total)
+        )
+        return SentenceScores(
+            pronunciation=total * share,
+            accuracy=accuracy * share,
+            fluency=fluency * share,
+            completeness=100.0 * len(said) / count,
+            prosody=prosody * share,
+        )
+
+
+def chosen_pronunciation(word: LexiconWord, aligned: AlignedWord | None) -> Pronunciation:
+    """The candidate that was said, or the first one of a word left out."""
+    return word.pronunciations[aligned.candidate if aligned else 0]
+
+
+def measure_words(spoken: SpokenText) -> list[WordGoodness | None]:
+    """Goodness of pronunciation of each word, None for one left out."""
+    log_probs = spoken.posteriors.log_probs
+    return [
+        None
+        if aligned is None
+        else word_goodness(log_probs, aligned, [CLASS_IDS[p] for p in chosen_pronunciation(word, aligned).phonemes])
+        for word, aligned in zip(spoken.words, spoken.alignment.words, strict=True)
+    ]
+
+
+def word_features(phoneme_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(3,)`` measurements of a word, as in ``score_rules.WORD_FEATURES``, from its phoneme scores 0..100."""
+    return np.array([phoneme_scores.mean(), phoneme_scores.min(), len(phoneme_scores)])
+
+
+def delivery_features(fluency: Fluency, words: float, pitch_range: float | None) -> NDArray[np.float64]:
+    """``(6,)`` measurements of how something was said, as in ``score_rules.DELIVERY_FEATURES``."""
+    words = max(words, 1.0)
+    paused = sum(end - start for start, end in fluency.pauses)
+    total = fluency.speech_duration + paused
+    return np.array(
+        [
+            words / max(total, 0.1),
+            fluency.articulation_rate or 0.0,
+            fluency.phonation_ratio,
+            len(fluency.pauses) / words,
+            paused / words,
+            pitch_range or 0.0,
+        ]
+    )
+
+
+def sentence_features(
+    phoneme_scores: NDArray[np.float64], peaks: NDArray[np.float64], delivery: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``(9,)`` measurements of a sentence, as in ``score_rules.SENTENCE_FEATURES``."""
+    return np.concatenate([[phoneme_scores.mean(), np.percentile(phoneme_scores, 20), peaks.mean()], delivery])
+
+
+def _with_insertions(words: list[Word], spoken: SpokenText) -> list[Word]:
+    """The words of the text with the inserted stretches between them, in the order they were spoken."""
+    result: list[Word] = []
+    fillers = [*spoken.alignment.fillers]
+    for i in range(len(words) + 1):
+        for filler in (f for f in fillers if f.before == i):
+            insertion = _insertion(filler, spoken)
+            if insertion is not None:
+                result.append(insertion)
+        if i < len(words):
+            result.append(words[i])
+    return _in_time(result)
+
+
+def _in_time(words: list[Word]) -> list[Word]:
+    """Move insertions before omissions that stand at the same place of the text."""
+    words = list(words)
+    for i, (before, after) in enumerate(pairwise(words)):
+        if before.error_type == "omission" and after.error_type == "insertion":
+            words[i], words[i + 1] = after, before
+    return words
+
+
+def _insertion(filler: Filler, spoken: SpokenText) -> Word | None:
+    """What was said beyond the text in one stretch, if it is enough to be words."""
+    start, end = (frame * spoken.posteriors.frame_seconds for frame in (filler.start, filler.end))
+    heard = [h for h in spoken.heard if start <= (h.start + h.end) / 2 < end]
+    if len(heard) < MIN_INSERTED_PHONEMES:
+        return None
+    text = "".join(ipa(h.phoneme) for h in heard)
+    first, last = max(start, heard[0].start), min(end, heard[-1].end)
+    return Word(f"/{text}/", first, last, "insertion", WordScores(0.0, 0.0, 0.0), [])

@@ -1,0 +1,1 @@
+"""Elocute: self-hosted pronunciation analysis."""

@@ -30,14 +30,13 @@ def main() -> int:
         return _fail(EXIT_SETTINGS, f".env cannot be read: {error}")
     _configure_logging(settings)
 
-    from app.main import create_app  # noqa: PLC0415 - after the settings: a wrong one is told of at once
-    from app.server import Server, listen  # noqa: PLC0415
+    from app.main import create_app
+    from app.server import Server, listen
 
     try:
         listener = listen(settings.host, settings.port)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        return _fail(EXIT_FAILURE, f"cannot listen on {settings.host}:{settings.port}: {reason}")
+        return _fail(EXIT_FAILURE, f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}")
     with listener:
         server = Server(create_app(settings), settings)
         server.run([listener])
@@ -54,6 +53,12 @@ def _configure_logging(settings: Settings) -> None:
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno and error.errno > 0:  # those of name resolution are negative
+        return os.strerror(error.errno)  # the error's own text has the address a second time
+    return getattr(error, "strerror", None) or str(error)
+
+
 def _fail(status: int, *lines: str) -> int:
     for line in lines:
         sys.stderr.write(f"elocute: {' '.join(str(line).split())}\n")
@@ -62,7 +67,7 @@ def _fail(status: int, *lines: str) -> int:
 
 def _end(status: int) -> None:
     """End the process, also where a thread is still busy: the interpreter would wait for it for ever."""
-    from app.server import threads_are_stuck  # noqa: PLC0415
+    from app.server import threads_are_stuck
 
     deadline = time.monotonic() + _END_SECONDS
     while threads_are_stuck() and time.monotonic() < deadline:

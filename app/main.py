@@ -29,7 +29,7 @@ Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) `application/probl
 
 def pipeline(settings: Settings) -> Handler:
     """Make the real pipeline; imported here, as its libraries take seconds to import."""
-    from app.routers.handlers.audio_processing_handler import AudioProcessingHandler  # noqa: PLC0415
+    from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 
     return AudioProcessingHandler(settings)
 

@@ -1,0 +1,1 @@
+"""How the weights and rules were made; never imported by ``app``."""

@@ -56,18 +56,18 @@ def augment_waveform(
     clip: NDArray[np.int16], how: Augmentation | None, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Scale to -1..1 and, with an augmentation, change the speed and add noise at a random level."""
-    wave = clip.astype(np.float32) / 32768.0
+    wave: NDArray[np.float32] = clip.astype(np.float32) / np.float32(32768)
     if how is None:
         return wave
     speed = rng.uniform(1 - how.speed, 1 + how.speed)
     wave = soxr.resample(wave, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ").astype(np.float32)
     if rng.random() < how.noise_probability:
         level = float(np.sqrt(np.mean(wave**2))) * 10 ** (-rng.uniform(*how.noise_snr_db) / 20)
-        noise = rng.standard_normal(len(wave)).astype(np.float32)
+        noise = rng.standard_normal(len(wave))
         if rng.random() < 0.5:  # brown-ish noise, closer to a room than white noise is
             noise = np.cumsum(noise) - np.linspace(0, noise.sum(), len(noise))
             noise /= np.std(noise) + 1e-9
-        wave = wave + level * noise.astype(np.float32)
+        wave = (wave + level * noise).astype(np.float32)
     return wave
 
 
@@ -106,7 +106,7 @@ def plan_batches(durations: Sequence[float], seconds: float, rng: random.Random)
     return batches
 
 
-def make_batches(
+def make_batches(  # noqa: PLR0913
     utterances: Sequence[Utterance],
     clips: Sequence[NDArray[np.int16]],
     extractor: WhisperFeatureExtractor,
@@ -148,6 +148,8 @@ def wildcard_ctc_loss(
     Args:
         log_probs: ``(B, T, 40)`` log-posteriors.
         lengths: ``(B,)`` frames of each recording.
+        batch: the targets.
+        weight: of the wildcard against all other classes together.
 
     Returns:
         The mean over the recordings of each one's loss per phoneme; recordings too short for their text count 0.

@@ -3,8 +3,8 @@
     python -m training.fit_scores --data DATA [--model FOLDER] [--write]
 
 The development speakers are new to the acoustic model, as users are; posteriors of its training speakers are too good.
-Each figure comes from five folds by speaker: a rule never sees the speakers that it is measured on. With ``--write``, the
-rules fitted on all 25 speakers go to ``app/data/score_rules.json``.
+Each figure comes from five folds by speaker: a rule never sees the speakers that it is measured on. With ``--write``,
+the rules fitted on all 25 speakers go to ``app/data/score_rules.json``.
 """
 
 from __future__ import annotations

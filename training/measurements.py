@@ -1,4 +1,4 @@
-"""What the service measures on corpus recordings, with the expert scores beside it: the ground for fitting its rules."""
+"""What the service measures on corpus recordings, beside the expert scores: the ground for fitting its rules."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ class Measured:
 
 def corpus_words(utterance: Utterance) -> list[LexiconWord]:
     """The words with the corpus's own pronunciations."""
-    return [
-        LexiconWord(word["text"], (parse_pronunciation(word["phones"]),), "request") for word in utterance.words
-    ]
+    return [LexiconWord(word["text"], (parse_pronunciation(word["phones"]),), "request") for word in utterance.words]
 
 
 def measure(
@@ -63,9 +61,7 @@ def measure(
         said = sum(word is not None for word in alignment.words)
         sounds = [(h.phoneme, h.start, h.end) for h in heard]
         fluency = measure_fluency(sounds, said, len(clip) / SAMPLE_RATE)
-        spoken = SpokenText(
-            words, alignment, posteriors, heard, fluency, tracker.track(waveform).range_semitones
-        )
+        spoken = SpokenText(words, alignment, posteriors, heard, fluency, tracker.track(waveform).range_semitones)
         goodness = measure_words(spoken)
         features = phoneme_features(goodness, [len(w.pronunciations[0].phonemes) for w in words])
         delivery = delivery_features(fluency, said, spoken.pitch_range)

@@ -2,9 +2,9 @@
 
     python -m training.train_acoustic --data DATA --encoder WHISPER --out OUT
 
-``WHISPER`` is a folder in Hugging Face layout or, with internet, an id such as ``openai/whisper-base``. Interrupted, the
-same command goes on after the last whole epoch. ``OUT`` gets ``model/`` (the model in half precision), ``log.jsonl``
-and ``checkpoint.pt``.
+``WHISPER`` is a folder in Hugging Face layout or, with internet, an id such as ``openai/whisper-base``. Interrupted,
+the same command goes on after the last whole epoch. ``OUT`` gets ``model/`` (the model in half precision),
+``log.jsonl`` and ``checkpoint.pt``.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Recipe:
 def new_model(encoder: str, dropout: float) -> ElocuteForCTC:
     """A model whose encoder is Whisper's and whose head is new."""
     whisper = WhisperModel.from_pretrained(encoder, dtype=torch.float32)
-    keep = ("d_model", "num_mel_bins", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim")
-    keep += ("max_source_positions", "activation_function", "scale_embedding")
+    keep = ["d_model", "num_mel_bins", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"]
+    keep += ["max_source_positions", "activation_function", "scale_embedding"]
     config = ElocuteConfig(**{name: getattr(whisper.config, name) for name in keep}, dropout=dropout)
     model = ElocuteForCTC(config)
     model.encoder.load_state_dict(whisper.encoder.state_dict())
@@ -161,7 +161,7 @@ def train(data: Path, encoder: str, out: Path, recipe: Recipe, *, all_speakers: 
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         tqdm.write(json.dumps(row))
-    model = trainer.model.eval()
+    model: ElocuteForCTC = trainer.model.eval()
     model.config.dropout = 0.0
     model.half().save_pretrained(out / "model")
     WhisperFeatureExtractor().save_pretrained(out / "model")

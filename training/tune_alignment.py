@@ -124,9 +124,8 @@ def main() -> None:
     engine = BuiltInEngine()
     posteriors = [engine.posteriors(clip.astype(np.float32) / 32768.0) for clip in load_audio(dev)]
     cases = make_cases(dev, posteriors)
-    results = []
-    for values in tqdm([Penalties(), *(Penalties(*v) for v in itertools.product(*GRID.values()))], unit="setting"):
-        results.append((try_penalties(cases, values), astuple(values)))
+    settings = [Penalties(), *(Penalties(*values) for values in itertools.product(*GRID.values()))]
+    results = [(try_penalties(cases, p), astuple(p)) for p in tqdm(settings, unit="setting")]
     print(f"{len(cases)} recordings; omission F1, insertion F1, true words lost; (as it is, then the best)")
     best = sorted(results[1:], key=lambda r: r[0][0] + r[0][1] - 5 * r[0][2], reverse=True)[:10]
     for (omission, insertion, lost), values in [results[0], *best]:

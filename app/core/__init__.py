@@ -1,0 +1,1 @@
+"""What the service knows of speech; nothing of HTTP."""

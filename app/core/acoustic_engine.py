@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ class BuiltInEngine:
                 self._extractor = WhisperFeatureExtractor.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelError(f"{folder} holds no model of the built-in kind") from error
-        model = model.eval().requires_grad_(requires_grad=False)
+        model.eval().requires_grad_(requires_grad=False)
         self._autocast = not quantized and _has_bfloat16()
         self._model = _quantize(model) if quantized else model
         self.frame_seconds = 0.02
@@ -100,34 +101,50 @@ class BuiltInEngine:
 
 
 def load_engine(model: str | None, *, quantized: bool) -> AcousticEngine:
-    """The engine for the setting ``PHONEME_MODEL``: the built-in model for None, a folder in its layout, or any
-    Hugging Face CTC phoneme model by folder or id.
+    """The engine for the setting ``PHONEME_MODEL``.
+
+    Args:
+        model: None for the built-in model, a folder in its layout, or any Hugging Face CTC phoneme model by folder
+            or id.
+        quantized: use int8 weights; a foreign model uses bfloat16 instead, where the processor has it.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
-    """  # noqa: D205
+    """
     if model is None:
         return BuiltInEngine(quantized=quantized)
-    config = Path(model) / "config.json"
-    if config.is_file() and '"model_type": "elocute"' in config.read_text(encoding="utf-8"):
-        return BuiltInEngine(Path(model), quantized=quantized)
+    folder = Path(model).expanduser()
+    config = folder / "config.json"
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(config.read_text(encoding="utf-8")).get("model_type") == "elocute":
+            return BuiltInEngine(folder, quantized=quantized)
     from app.core.hugging_face_engine import HuggingFaceEngine
 
-    return HuggingFaceEngine(model)
+    return HuggingFaceEngine(model, dtype="bfloat16" if quantized and _has_bfloat16() else "float32")
 
 
 @contextlib.contextmanager
-def quiet_loading():  # type: ignore[no-untyped-def]  # noqa: ANN201
-    """Keep transformers' progress bars and load reports out of the service's log."""
-    with contextlib.redirect_stderr(io.StringIO()):
+def quiet_loading() -> Iterator[None]:
+    """Hold back transformers' progress bars and load reports, and put its settings back."""
+    from transformers.utils import logging as transformers_logging
+
+    library: Any = transformers_logging  # untyped
+    verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    try:
         yield
+    finally:
+        library.set_verbosity(verbosity)
+        if bars:
+            library.enable_progress_bar()
 
 
 def _has_bfloat16() -> bool:
     """Whether bfloat16 products are fast: without AMX or AVX512-BF16 they are ten times slower than float32."""
     import torch
 
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from app.core.phonemes import CLASSES
 
@@ -21,8 +21,8 @@ MEL_FRAMES_PER_FRAME = 2
 """The encoder's second convolution halves the 100 mel frames a second to 50 output frames."""
 
 
-class ElocuteConfig(WhisperConfig):  # type: ignore[misc]
-    """A Whisper configuration whose vocabulary is the blank and 39 phonemes; ``phonemes`` names the classes in order."""
+class ElocuteConfig(WhisperConfig):
+    """A Whisper configuration whose vocabulary is the blank and 39 phonemes, named in order by ``phonemes``."""
 
     model_type = "elocute"
 
@@ -37,11 +37,11 @@ class ElocuteConfig(WhisperConfig):  # type: ignore[misc]
         self.pad_token_id = self.blank_token_id  # the CTC convention of transformers' own models
         self.bos_token_id = self.eos_token_id = self.decoder_start_token_id = self.blank_token_id
         self.begin_suppress_tokens = None
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
 
 @dataclass
-class AcousticOutput(ModelOutput):  # type: ignore[misc]
+class AcousticOutput(ModelOutput):
     """What the model says of a batch of ``B`` recordings, padded to ``T`` frames of 20 ms.
 
     Attributes:
@@ -55,7 +55,7 @@ class AcousticOutput(ModelOutput):  # type: ignore[misc]
     lengths: torch.Tensor | None = None
 
 
-class ElocuteForCTC(WhisperPreTrainedModel):  # type: ignore[misc]
+class ElocuteForCTC(WhisperPreTrainedModel):
     """Whisper's encoder with a linear CTC head; ``from_pretrained`` and ``save_pretrained`` work as for any model."""
 
     config_class = ElocuteConfig

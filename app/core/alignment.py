@@ -1,8 +1,8 @@
 """CTC forced alignment of frame log-posteriors with a graph of words, as pure functions on arrays.
 
-The graph is a line of junctions, one before the first word, one after each word. From a junction to the next leads every
-candidate pronunciation of the word, and a skip, which makes the word an omission. At a junction the path may wait in
-blank, or in a filler that takes any speech, which makes an insertion. The best path is found by Viterbi's
+The graph is a line of junctions, one before the first word, one after each word. From a junction to the next leads
+every candidate pronunciation of the word, and a skip, which makes the word an omission. At a junction the path may wait
+in blank, or in a filler that takes any speech, which makes an insertion. The best path is found by Viterbi's
 algorithm, one step a frame, each step on all states at once.
 """
 
@@ -27,7 +27,7 @@ _STAY, _NEXT, _OVER_BLANK, _ENTER = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Penalties:
-    """What the path pays, in nats, for leaving the text. Tuned on training speakers (``training/tune_alignment.py``).
+    """What the path pays, in nats, for leaving the text. Chosen by ``training/tune_alignment.py``.
 
     Attributes:
         skip_word: for leaving out a word, however long.
@@ -39,7 +39,7 @@ class Penalties:
     skip_word: float = 4.0
     skip_phoneme: float = 4.0
     enter_filler: float = 6.0
-    filler_frame: float = 2.0
+    filler_frame: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,7 @@ class Alignment:
     fillers: tuple[Filler, ...]
 
 
-def align(
-    log_probs: Floats, words: Sequence[Sequence[Sequence[int]]], penalties: Penalties | None = None
-) -> Alignment:
+def align(log_probs: Floats, words: Sequence[Sequence[Sequence[int]]], penalties: Penalties | None = None) -> Alignment:
     """Align frames with words, each word with one or more candidate pronunciations.
 
     Two equal phonemes in a row inside a word need a blank between them, as in CTC; across a word boundary they may
@@ -218,9 +216,7 @@ def _best_path(emissions: Floats, graph: _Graph) -> Ints:
     return _trace_back(graph, moves, origins, sources)
 
 
-def _trace_back(
-    graph: _Graph, moves: NDArray[np.int8], origins: NDArray[np.int32], sources: NDArray[np.int32]
-) -> Ints:
+def _trace_back(graph: _Graph, moves: NDArray[np.int8], origins: NDArray[np.int32], sources: NDArray[np.int32]) -> Ints:
     """Walk from the last junction to the first frame."""
     frames = len(moves)
     states = np.zeros(frames, dtype=np.intp)

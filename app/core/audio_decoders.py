@@ -31,6 +31,7 @@ _UNKNOWN_FRAMES = 1 << 40
 _MP4_SHORTFALL = 0.1  # share of the sample table that may be missing from the file
 _BAD_PACKETS = 0.1  # share of a lossy stream's packets that may be broken
 
+# Not MP3: libsndfile reads no further than its header claims.
 _SNDFILE = frozenset(("WAV", "AIFF", "CAF", "FLAC", "OGG"))
 _DEMUXERS = {
     "WAV": "wav", "AIFF": "aiff", "CAF": "caf", "OGG": "ogg", "MP3": "mp3", "AAC": "aac", "MP4": "mov",
@@ -44,7 +45,7 @@ _CODECS = (
 _ADTS_PRIMING = 1  # frames; the first only fades in from the encoder's delay, and ADTS cannot say so
 
 
-class Undecodable(Exception):  # noqa: N818 - it never leaves core; the callers' errors are in app.core.errors
+class Undecodable(Exception):
     """Decoding stopped; the message goes on "The WAV recording ..."."""
 
 
@@ -153,7 +154,7 @@ def _check_shape(rate: int, channels: int) -> None:
 
 
 def _ffmpeg_blocks(data: memoryview, container: str) -> Blocks:
-    import av  # noqa: PLC0415 - 19 MB, only for who needs it
+    import av
 
     # protocol_whitelist: a data reference inside a container must not open anything.
     options = {"codec_whitelist": _CODECS, "protocol_whitelist": "none", "enable_drefs": "0"}
@@ -171,7 +172,7 @@ def _ffmpeg_blocks(data: memoryview, container: str) -> Blocks:
 
 
 def _ffmpeg_stream(opened: av.container.InputContainer, stream: av.AudioStream, container: str) -> Blocks:
-    import av  # noqa: PLC0415
+    import av
 
     packets = bad = frames = 0
     priming = _ADTS_PRIMING if container == "AAC" else 0
@@ -203,7 +204,9 @@ def _frame_samples(frame: av.AudioFrame) -> NDArray[np.float32]:
     """(frames, channels) float32 of a decoded frame of any sample format."""
     samples: NDArray[np.generic] = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 becomes infinite, and is then refused as such
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a double beyond float32 becomes infinite, and is then refused as such
         scaled = samples.astype(np.float32)
     if samples.dtype == np.uint8:
         scaled -= 128

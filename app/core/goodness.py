@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.acoustic_engine import FramePosteriors
 from app.core.alignment import AlignedWord
 from app.core.phonemes import PHONEMES
 
@@ -31,28 +32,31 @@ class WordGoodness:
         figures: ``(n, 2)``: the greatest log-posterior of the phoneme in its segment, and the log of its share in what
             the segment says apart from blank.
         heard: ``(n, 39)``: for each phoneme of ``PHONEMES`` its share in what the segment says apart from blank.
+        segments: ``(n, 2)``: start and end of each phoneme in seconds.
     """
 
     figures: NDArray[np.float64]
     heard: NDArray[np.float32]
+    segments: NDArray[np.float64]
 
 
-def word_goodness(log_probs: NDArray[np.float32], word: AlignedWord, phonemes: Sequence[int]) -> WordGoodness:
+def word_goodness(posteriors: FramePosteriors, word: AlignedWord, phonemes: Sequence[int]) -> WordGoodness:
     """Measure one aligned word.
 
     Args:
-        log_probs: ``(T, 40)``, blank first.
+        posteriors: of the whole recording.
         word: where it was said.
         phonemes: the classes (1..39) of the pronunciation that was said.
     """
     figures, heard = [], []
     for phoneme, start, end in zip(phonemes, word.starts, word.ends, strict=True):
-        segment = log_probs[start:end]
+        segment = posteriors.log_probs[start:end]
         shares = np.exp(segment[:, 1:]).sum(axis=0)
         shares /= max(float(shares.sum()), 1e-20)
         figures.append((float(segment[:, phoneme].max()), float(np.log(shares[phoneme - 1] + FLOOR))))
         heard.append(shares)
-    return WordGoodness(np.array(figures), np.array(heard, dtype=np.float32))
+    segments = np.stack([word.starts, word.ends], axis=1) * posteriors.frame_seconds
+    return WordGoodness(np.array(figures), np.array(heard, dtype=np.float32), segments)
 
 
 def phoneme_features(words: Sequence[WordGoodness | None], lengths: Sequence[int]) -> list[NDArray[np.float64]]:
@@ -78,8 +82,8 @@ def phoneme_features(words: Sequence[WordGoodness | None], lengths: Sequence[int
     features, at = [], 0
     for word in figures:
         n = len(word)
-        columns = (word, neighbours[at : at + n, None], np.full((n, 1), word[:, 0].mean()), np.full((n, 1), peaks.mean()))
-        features.append(np.hstack(columns))
+        means = np.tile((word[:, 0].mean(), peaks.mean()), (n, 1))
+        features.append(np.hstack((word, neighbours[at : at + n, None], means)))
         at += n
     return features
 

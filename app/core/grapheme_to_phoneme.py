@@ -90,7 +90,7 @@ class _Network:
     """hibari-tts' character transformer with CTC output (Apache-2.0), 0.65 million parameters."""
 
     def __init__(self) -> None:
-        import onnxruntime  # 20 MB, only for who needs it  # noqa: PLC0415
+        import onnxruntime  # 20 MB, only for who needs it
 
         specification = importlib.util.find_spec("hibari")
         if specification is None or not specification.submodule_search_locations:
@@ -113,7 +113,7 @@ class _Network:
 
     def read(self, letters: str) -> str:
         """Misaki's phonemes of at most ``longest`` letters; letters that the network does not know are left out."""
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         ids = [self._inputs[letter] for letter in letters if letter in self._inputs]
         if not ids:

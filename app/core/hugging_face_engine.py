@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.acoustic_engine import SAMPLE_RATE, FramePosteriors
+from app.core.acoustic_engine import SAMPLE_RATE, FramePosteriors, quiet_loading
 from app.core.errors import ModelError
 from app.core.ipa import class_shares, lend_to_unreached, reached
 from app.core.phonemes import BLANK, CLASS_IDS, PHONEMES
@@ -58,7 +57,7 @@ class HuggingFaceEngine:
         self.name = folder.resolve().name if Path(model).expanduser().is_dir() else model
         self.window_seconds = window_seconds
         try:
-            with _quiet():
+            with quiet_loading():
                 self._extractor, self._model = _load(folder, dtype)
                 symbols, pad = _vocabulary(folder)
         except ModelError as error:
@@ -92,7 +91,7 @@ class HuggingFaceEngine:
 
     def _forward(self, waveform: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits ``(T, V)`` and the head's input ``(T, D)`` of ``(N,)`` samples."""
-        import torch  # noqa: PLC0415
+        import torch
 
         padded = np.pad(waveform, (0, max(0, self._least_samples - len(waveform))))
         # The extractor normalises if the model was trained so. Its attention mask is all ones for one window without
@@ -189,10 +188,10 @@ def _resolve(model: str) -> Path:
         return path
     if path.exists() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelError(f"PHONEME_MODEL {model!r} is not a folder")
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub import snapshot_download
 
     try:
-        with _quiet():
+        with quiet_loading():
             folder = Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "model*.safetensors"]))
             if not any(folder.glob("model*.safetensors")):
                 snapshot_download(model, allow_patterns=["pytorch_model*.bin"])
@@ -206,8 +205,8 @@ def _resolve(model: str) -> Path:
 
 def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
     """The feature extractor and the CTC model of a folder."""
-    import torch  # noqa: PLC0415
-    import transformers  # noqa: PLC0415
+    import torch
+    import transformers
 
     library: Any = transformers  # in good part untyped
     local = {"trust_remote_code": False, "local_files_only": True}
@@ -234,7 +233,7 @@ def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
 
 def _vocabulary(folder: Path) -> tuple[dict[str, int], str | None]:
     """Symbol to output, and the tokenizer's pad token."""
-    from transformers import AutoTokenizer  # noqa: PLC0415
+    from transformers import AutoTokenizer
 
     try:
         # Phonemizing text, for which the espeak tokenizer wants a GPL package, is never asked of it.
@@ -269,23 +268,6 @@ def _frame_geometry(config: Any) -> tuple[int, int]:
     if getattr(config, "add_adapter", False):
         hop *= config.adapter_stride**config.num_adapter_layers
     return hop, receptive + hop
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the libraries' progress bars and load reports, and put their settings back."""
-    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
-
-    library: Any = transformers_logging  # untyped
-    verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
-    library.set_verbosity_error()
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library.set_verbosity(verbosity)
-        if bars:
-            library.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Event
 
 import numpy as np
@@ -114,7 +115,7 @@ def free_decode(posteriors: FramePosteriors) -> list[HeardSegment]:
     log_probs = posteriors.log_probs
     best = log_probs.argmax(axis=1)
     edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
-    runs = [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if best[a] != BLANK_ID]
+    runs = [(int(a), int(b)) for a, b in pairwise(edges) if best[a] != BLANK_ID]
     heard = []
     for (first, last), (start, end) in zip(runs, segments_around(runs, len(log_probs)), strict=True):
         label = int(best[first])

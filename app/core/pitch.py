@@ -52,8 +52,8 @@ class PitchTracker:
     """Tracks pitch with SwiftF0 (Nieradzik, 2025), a network of 14,000 weights; one instance serves every thread."""
 
     def __init__(self) -> None:
-        import onnxruntime  # 21 MB, only for who needs it  # noqa: PLC0415
-        import swift_f0  # noqa: PLC0415
+        import onnxruntime  # 21 MB, only for who needs it
+        import swift_f0
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

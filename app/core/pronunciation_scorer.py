@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.core.acoustic_engine import FramePosteriors
 from app.core.alignment import AlignedWord, Alignment, Filler
-from app.core.fluency import Fluency
+from app.core.fluency import SYLLABLES_PER_WORD, Fluency
 from app.core.goodness import WordGoodness, most_probable, phoneme_features, word_goodness
 from app.core.lexicon import LexiconWord, Pronunciation
 from app.core.phoneme_extractor import HeardSegment
@@ -79,10 +79,8 @@ class RuleScorer:
             for f, g in zip(features, goodness, strict=True)
         ]
         words = [
-            self._word(word.text, pronunciation, aligned, measured, score, spoken.posteriors.frame_seconds)
-            for word, pronunciation, aligned, measured, score in zip(
-                spoken.words, said, spoken.alignment.words, goodness, scores, strict=True
-            )
+            self._word(word.text, pronunciation, measured, score)
+            for word, pronunciation, measured, score in zip(spoken.words, said, goodness, scores, strict=True)
         ]
         sentence = self._sentence(spoken, goodness, scores)
         return _with_insertions(words, spoken), sentence
@@ -91,46 +89,36 @@ class RuleScorer:
         """See ``PronunciationScorer``."""
         if fluency.speech_duration <= 0:
             return 0.0
-        words = (fluency.articulation_rate or 0.0) * fluency.speech_duration / 1.45
+        words = (fluency.articulation_rate or 0.0) * fluency.speech_duration / SYLLABLES_PER_WORD
         return float(self._rules.fluency_unscripted(delivery_features(fluency, words, pitch_range)[None])[0])
 
-    def _word(
-        self,
-        text: str,
-        pronunciation: Pronunciation,
-        aligned: AlignedWord | None,
-        goodness: WordGoodness | None,
-        scores: NDArray[np.float64],
-        frame_seconds: float,
-    ) -> Word:
-        if aligned is None or goodness is None:
-            phonemes = [
-                Phoneme(p, stress, ipa(p, stress), None, None, 0.0, [])
-                for p, stress in zip(pronunciation.phonemes, pronunciation.stresses, strict=True)
-            ]
-            return Word(text, None, None, "omission", WordScores(0.0, 0.0, 0.0), phonemes)
+    def _word(self, text: str, said: Pronunciation, goodness: WordGoodness | None, scores: NDArray[np.float64]) -> Word:
+        pairs = list(zip(said.phonemes, said.stresses, strict=True))
+        if goodness is None:
+            missing = [Phoneme(p, stress, ipa(p, stress), None, None, 0.0, []) for p, stress in pairs]
+            return Word(text, None, None, "omission", WordScores(0.0, 0.0, 0.0), missing)
         phonemes = [
             Phoneme(
-                phoneme=p,
+                phoneme=phoneme,
                 stress=stress,
-                ipa=ipa(p, stress),
-                start=aligned.starts[i] * frame_seconds,
-                end=aligned.ends[i] * frame_seconds,
-                score=float(scores[i]),
-                heard=[HeardPhoneme(*pair) for pair in most_probable(goodness.heard[i])],
+                ipa=ipa(phoneme, stress),
+                start=float(start),
+                end=float(end),
+                score=float(score),
+                heard=[HeardPhoneme(*pair) for pair in most_probable(heard)],
             )
-            for i, (p, stress) in enumerate(zip(pronunciation.phonemes, pronunciation.stresses, strict=True))
+            for (phoneme, stress), (start, end), score, heard in zip(
+                pairs, goodness.segments, scores, goodness.heard, strict=True
+            )
         ]
         features = word_features(scores)[None]
         rules = self._rules
         accuracy, stress_score, total = (
             float(rule(features)[0]) for rule in (rules.word_accuracy, rules.word_stress, rules.word_total)
         )
-        wrong = float(scores.min()) < rules.mispronounced_below
-        error: ErrorType = "mispronunciation" if wrong else "none"
-        return Word(
-            text, phonemes[0].start, phonemes[-1].end, error, WordScores(accuracy, stress_score, total), phonemes
-        )
+        error: ErrorType = "mispronunciation" if scores.min() < rules.mispronounced_below else "none"
+        word_scores = WordScores(accuracy, stress_score, total)
+        return Word(text, phonemes[0].start, phonemes[-1].end, error, word_scores, phonemes)
 
     def _sentence(
         self, spoken: SpokenText, goodness: Sequence[WordGoodness | None], scores: Sequence[NDArray[np.float64]]
@@ -144,7 +132,9 @@ class RuleScorer:
         share = sum(len(scores[i]) for i in said) / phonemes
         peaks = np.concatenate([g.figures[:, 0] for g in goodness if g is not None])
         features = sentence_features(
-            np.concatenate([scores[i] for i in said]), peaks, delivery_features(spoken.fluency, len(said), spoken.pitch_range)
+            np.concatenate([scores[i] for i in said]),
+            peaks,
+            delivery_features(spoken.fluency, len(said), spoken.pitch_range),
         )[None]
         accuracy, fluency, prosody, total = (
             float(rule(features)[0])
@@ -166,11 +156,12 @@ def chosen_pronunciation(word: LexiconWord, aligned: AlignedWord | None) -> Pron
 
 def measure_words(spoken: SpokenText) -> list[WordGoodness | None]:
     """Goodness of pronunciation of each word, None for one left out."""
-    log_probs = spoken.posteriors.log_probs
     return [
         None
         if aligned is None
-        else word_goodness(log_probs, aligned, [CLASS_IDS[p] for p in chosen_pronunciation(word, aligned).phonemes])
+        else word_goodness(
+            spoken.posteriors, aligned, [CLASS_IDS[p] for p in chosen_pronunciation(word, aligned).phonemes]
+        )
         for word, aligned in zip(spoken.words, spoken.alignment.words, strict=True)
     ]
 

@@ -150,7 +150,7 @@ class FluencyInfo:
     """How fast and how continuously was spoken.
 
     Attributes:
-        words_per_minute: None without a text.
+        words_per_minute: None where nothing was spoken; without a text estimated from the syllables.
         articulation_rate: syllables per second of speech, pauses left out; None where nothing was spoken.
         phonation_ratio: share of the time from the first to the last sound that is speech, 0 to 1.
         pauses: in time order.

@@ -107,7 +107,7 @@ class Pause(_FromResult):
 class FluencyInfo(_FromResult):
     """How fast and how continuously was spoken."""
 
-    words_per_minute: Tenths | None = Field(description="Null without a text.")
+    words_per_minute: Tenths | None = Field(description="Without a text estimated from the syllables.")
     articulation_rate: Tenths | None = Field(description="Syllables per second of speech, pauses left out.")
     phonation_ratio: Share | None = Field(description="Share of speech between the first and the last sound.")
     pauses: list[Pause]
@@ -141,7 +141,7 @@ class ModelNames(_FromResult):
     """The models that were used; null for one that was not."""
 
     phoneme: str
-    tts: str | None
+    tts: str | None = None
 
 
 class Timings(_FromResult):
@@ -167,7 +167,7 @@ class AnalysisResponse(_FromResult):
     phonemes: list[DecodedPhoneme] = Field(description="What was heard without looking at the text, in time order.")
     fluency: FluencyInfo
     pitch: PitchInfo
-    reference_audio: ReferenceAudio | None
+    reference_audio: ReferenceAudio | None = None
     models: ModelNames
     timings_ms: Timings
 

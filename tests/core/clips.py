@@ -54,8 +54,11 @@ def encode(name: str, signal: Signal, rate: int) -> bytes:
     planes = np.atleast_2d(signal.T)
     with av.open(out, "w", format=encoding.muxer) as container:
         stream = container.add_stream(encoding.codec, rate=rate, layout="mono" if len(planes) == 1 else "stereo")
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = 96_000
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), "fltp", "mono" if len(planes) == 1 else "stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(planes), "fltp", "mono" if len(planes) == 1 else "stereo"
+        )
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)

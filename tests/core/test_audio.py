@@ -41,9 +41,7 @@ def level_at(recording: Recording, hz: float) -> float:
 
 
 @pytest.fixture(autouse=True)
-def _no_temporary_files_no_noise(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[None]:
+def _no_temporary_files_no_noise(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a temporary file")
 
@@ -106,6 +104,13 @@ def test_a_stream_is_read_from_its_start_and_left_open() -> None:
     assert decode_recording(view, max_seconds=5).duration == pytest.approx(1, abs=0.05)
 
 
+def test_a_recording_of_many_blocks_is_whole_and_in_order() -> None:
+    signal = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * SAMPLE_RATE).astype(np.float32)
+    for channels in (1, 2):
+        waveform = decode(encode("wav-float", np.stack([signal] * channels, axis=1), SAMPLE_RATE)).waveform
+        np.testing.assert_allclose(waveform, signal, atol=1e-6)
+
+
 class TestChannels:
     def test_they_are_averaged(self) -> None:
         stereo = np.stack([tone(16_000, hz=500), tone(16_000, hz=1500)], axis=1)
@@ -129,9 +134,11 @@ class TestChannels:
 
 
 class TestLimits:
-    @pytest.mark.parametrize("name", ["wav", "flac", "ogg-vorbis", "ogg-opus", "mp3", "webm-opus", "mp4-aac", "adts-aac"])
+    @pytest.mark.parametrize(
+        "name", ["wav", "flac", "ogg-vorbis", "ogg-opus", "mp3", "webm-opus", "mp4-aac", "adts-aac"]
+    )
     def test_longer_than_the_limit_is_too_large(self, name: str) -> None:
-        with pytest.raises(TooLarge, match="2.5 s") as caught:
+        with pytest.raises(TooLarge, match=r"2\.5 s") as caught:
             decode(encode(name, voice(16_000, 3), 16_000), max_seconds=2.5)
         assert caught.value.field == "audio"
 
@@ -163,12 +170,19 @@ class TestLimits:
         data[4:8], data[40:44] = struct.pack("<I", riff), struct.pack("<I", size)
         assert decode(bytes(data)).duration == pytest.approx(2, abs=0.01)
 
-    def test_a_flac_header_that_claims_less_than_it_holds_gives_no_more_than_the_limit(self) -> None:
+    @pytest.mark.parametrize("claimed", [10, 1_000_000])
+    def test_the_header_of_an_mp3_is_not_believed(self, claimed: int) -> None:
+        data = bytearray(encode("mp3", voice(16_000, 4), 16_000))
+        place = max(data.find(b"Info"), data.find(b"Xing"))
+        assert place > 0
+        data[place + 8 : place + 12] = struct.pack(">I", claimed)  # how many frames there are
+        assert decode(bytes(data)).duration == pytest.approx(4, abs=0.15)
+
+    def test_a_flac_header_that_claims_less_than_it_holds_gives_what_it_claims(self) -> None:
         data = _flac_claiming(encode("flac", voice(16_000, 10), 16_000), 16_000)
-        try:
-            assert decode(data, max_seconds=3).duration <= 3
-        except TooLarge as error:
-            assert "3 s" in error.detail  # noqa: PT017
+        assert decode(data, max_seconds=3).duration == 1
+        with pytest.raises(TooLarge):
+            decode(data, max_seconds=0.5)
 
     @pytest.mark.parametrize("rate", [1, 100, 3_000_000])
     def test_an_absurd_rate_is_refused(self, rate: int) -> None:
@@ -192,24 +206,15 @@ class TestLimits:
 
 def _repeated(name: str, hours: float) -> bytes:
     """Hours of silence, quickly: one second's packets again and again."""
-    if name == "flac":
-        return _long_flac(hours)
-    if name == "ogg-vorbis":
+    if name in ("flac", "ogg-vorbis"):
         out = io.BytesIO()
-        with soundfile.SoundFile(out, "w", 192_000, 1, format="OGG", subtype="VORBIS") as file:
+        hours /= 1 if name == "flac" else 10  # its encoder takes its time
+        with soundfile.SoundFile(out, "w", 8_000, 1, format=ENCODINGS[name].container) as file:
             for _ in range(int(hours * 60)):
                 file.write(np.zeros(60 * 8_000, np.float32))
         return out.getvalue()
     second = encode(name, np.zeros(8000, np.float32), 8000)
     return second * int(hours * 3600)
-
-
-def _long_flac(hours: float) -> bytes:
-    out = io.BytesIO()
-    with soundfile.SoundFile(out, "w", 8_000, 1, format="FLAC") as file:
-        for _ in range(int(hours * 60)):
-            file.write(np.zeros(60 * 8_000, np.float32))
-    return out.getvalue()
 
 
 def _flac_claiming(data: bytes, samples: int) -> bytes:

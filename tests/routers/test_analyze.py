@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import contextlib
 import gc
 import json
 import os
@@ -243,11 +244,11 @@ class TestSize:
                 b"POST /analyze HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
                 b"Content-Type: application/json\r\n\r\n"
             )
-            with pytest.raises((ConnectionError, BrokenPipeError)):
-                while sent < 200 << 20:
+            with contextlib.suppress(ConnectionError):
+                while sent < 50 << 20:
                     connection.sendall(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
                     sent += 1 << 16
-        assert sent < 50 << 20
+        assert sent < 50 << 20, "the server went on reading"
 
 
 class TestAdmission:

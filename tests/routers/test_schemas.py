@@ -132,7 +132,7 @@ def test_every_status_is_described_with_an_example(document: dict[str, Any]) -> 
 def test_the_example_of_an_answer_is_one(document: dict[str, Any]) -> None:
     example = operation(document)["responses"]["200"]["content"]["application/json"]["example"]
     dumped = schemas.AnalysisResponse.model_validate(example).model_dump(mode="json")
-    assert dumped == example == openapi_examples.ANALYSIS
+    assert dumped == openapi_examples.ANALYSIS  # which has the nulls that FastAPI leaves out of its document
 
 
 def test_both_bodies_are_described(document: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from threading import Event
 from typing import BinaryIO
@@ -95,9 +96,8 @@ class AudioProcessingHandler:
         clock.done("acoustic")
         heard = free_decode(posteriors)
         pitch = pitch_tracker.track(recording.waveform)
-        word_scores, scores, fluency = score_recording(words, posteriors, heard, pitch, recording.duration, scorer)
-        speech = [(h.start, h.end) for h in heard]
-        snr = signal_to_noise_db(recording.waveform, speech)
+        snr = signal_to_noise_db(recording.waveform, [(h.start, h.end) for h in heard])
+        word_scores, scores, fluency = _score_text(words, _Heard(posteriors, heard, pitch, recording.duration), scorer)
         clock.done("scoring")
         return AnalysisResult(
             request_id=request.request_id,
@@ -134,34 +134,31 @@ class AudioProcessingHandler:
         return models  # type: ignore[return-value]
 
 
-def score_recording(
-    words: list[LexiconWord],
-    posteriors: FramePosteriors,
-    heard: list[HeardSegment],
-    pitch: PitchContour,
-    duration: float,
-    scorer: PronunciationScorer,
+def _score_text(
+    words: list[LexiconWord], heard: _Heard, scorer: PronunciationScorer
 ) -> tuple[list[Word], SentenceScores, Fluency]:
-    """Align and score; without words, the fluency alone.
-
-    Args:
-        words: of the text; empty for an unscripted recording.
-        posteriors: of the whole recording.
-        heard: its free decode.
-        pitch: its melody.
-        duration: its length in seconds.
-        scorer: gives the scores.
-    """
-    sounds = [(h.phoneme, h.start, h.end) for h in heard]
+    """Align and score; without words, the fluency alone."""
+    sounds = [(h.phoneme, h.start, h.end) for h in heard.phonemes]
+    pitch_range = heard.pitch.range_semitones
     if not words:
-        fluency = measure_fluency(sounds, None, duration)
-        score = scorer.fluency_without_text(fluency, pitch.range_semitones)
+        fluency = measure_fluency(sounds, None, heard.duration)
+        score = scorer.fluency_without_text(fluency, pitch_range)
         return [], SentenceScores(None, None, score, None, None), fluency
     candidates = [[[CLASS_IDS[p] for p in c.phonemes] for c in word.pronunciations] for word in words]
-    alignment = align(posteriors.log_probs, candidates)
-    fluency = measure_fluency(sounds, sum(word is not None for word in alignment.words), duration)
-    spoken = SpokenText(words, alignment, posteriors, heard, fluency, pitch.range_semitones)
+    alignment = align(heard.posteriors.log_probs, candidates)
+    fluency = measure_fluency(sounds, sum(word is not None for word in alignment.words), heard.duration)
+    spoken = SpokenText(words, alignment, heard.posteriors, heard.phonemes, fluency, pitch_range)
     return (*scorer.score(spoken), fluency)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the models made of a recording of ``duration`` seconds."""
+
+    posteriors: FramePosteriors
+    phonemes: list[HeardSegment]
+    pitch: PitchContour
+    duration: float
 
 
 class _StageClock:
@@ -191,9 +188,7 @@ def _decode(audio: bytes | memoryview | BinaryIO, max_seconds: float) -> Recordi
 
 
 def _decoded(heard: HeardSegment, duration: float) -> DecodedPhoneme:
-    return DecodedPhoneme(
-        heard.phoneme, ipa(heard.phoneme), heard.start, min(heard.end, duration), heard.probability
-    )
+    return DecodedPhoneme(heard.phoneme, ipa(heard.phoneme), heard.start, min(heard.end, duration), heard.probability)
 
 
 def _contour(pitch: PitchContour) -> list[PitchPoint]:

@@ -1,0 +1,60 @@
+# make run: serve.  make test: everything CI checks.  Both install what they need into .venv, and are quick after that.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= data/speechocean762/train
+ENCODER ?= openai/whisper-base
+OUT ?= runs/acoustic
+
+.PHONY: help run test lint types unit train-acoustic eval-acoustic fit-scores tune-alignment bench-corpus clean
+
+help:
+	@sed -n 's/^# //p' Makefile; grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /: /'
+
+$(VENV)/installed-run: pyproject.toml
+	@echo "Installing Elocute into $(VENV) (the first time takes a minute or two) ..."
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml
+	@echo "Installing Elocute and its tests' tools into $(VENV) (the first time takes a minute or two) ..."
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/installed-run
+
+run: $(VENV)/installed-run ## install and serve on HOST:PORT
+	@exec $(BIN)/python -m app
+
+test: lint types unit ## lint, types and tests: what CI runs
+
+lint: $(VENV)/installed-dev
+	@echo "Checking style ..."
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+
+types: $(VENV)/installed-dev
+	@echo "Checking types ..."
+	@$(BIN)/mypy
+
+unit: $(VENV)/installed-dev
+	@echo "Running the tests ..."
+	@$(BIN)/python -m pytest
+
+train-acoustic: $(VENV)/installed-dev ## fine-tune the acoustic model: DATA=folder ENCODER=folder-or-id OUT=folder
+	$(BIN)/python -m training.train_acoustic --data $(DATA) --encoder $(ENCODER) --out $(OUT)
+
+eval-acoustic: $(VENV)/installed-dev ## phoneme error rate and correlations on the development speakers: DATA=folder
+	$(BIN)/python -m training.fit_scores --data $(DATA)
+
+fit-scores: $(VENV)/installed-dev ## fit the score rules anew and write them: DATA=folder
+	$(BIN)/python -m training.fit_scores --data $(DATA) --write
+
+tune-alignment: $(VENV)/installed-dev ## compare alignment penalties: DATA=folder
+	$(BIN)/python -m training.tune_alignment --data $(DATA)
+
+bench-corpus: $(VENV)/installed-dev ## every recording through a running service's HTTP: DATA=folder
+	$(BIN)/python -m benchmarks.corpus_over_http --data $(DATA)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

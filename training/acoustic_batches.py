@@ -106,6 +106,27 @@ def plan_batches(durations: Sequence[float], seconds: float, rng: random.Random)
     return batches
 
 
+def join_items(durations: Sequence[float], longest: float, rng: random.Random) -> list[list[int]]:
+    """Half of the recordings alone, the others joined to random lengths up to ``longest`` seconds; 0 joins none.
+
+    A model that has seen only short recordings loses its way in long ones.
+    """
+    order = list(range(len(durations)))
+    rng.shuffle(order)
+    if not longest:
+        return [[i] for i in order]
+    items: list[list[int]] = []
+    room = 0.0
+    for i in order:
+        if durations[i] <= room:
+            items[-1].append(i)
+            room -= durations[i]
+        else:
+            items.append([i])
+            room = 0.0 if rng.random() < 0.5 else rng.uniform(0.0, longest) - durations[i]
+    return items
+
+
 def make_batches(  # noqa: PLR0913
     utterances: Sequence[Utterance],
     clips: Sequence[NDArray[np.int16]],
@@ -115,16 +136,19 @@ def make_batches(  # noqa: PLR0913
     seed: int,
     augmentation: Augmentation | None,
     wildcard_below: float = 0.0,
+    join_seconds: float = 0.0,
 ) -> Iterator[Batch]:
     """One epoch of batches; the same seed gives the same epoch."""
     rng = np.random.default_rng(seed)
-    plan = plan_batches([len(c) / SAMPLE_RATE for c in clips], seconds, random.Random(seed))
-    for indices in plan:
-        mels = []
-        for i in indices:
-            mel = log_mel(extractor, augment_waveform(clips[i], augmentation, rng))
+    shuffle = random.Random(seed)
+    durations = [len(c) / SAMPLE_RATE for c in clips]
+    items = join_items(durations, join_seconds, shuffle)
+    for chosen in plan_batches([sum(durations[i] for i in item) for item in items], seconds, shuffle):
+        mels, targets = [], []
+        for item in (items[i] for i in chosen):
+            mel = log_mel(extractor, np.concatenate([augment_waveform(clips[i], augmentation, rng) for i in item]))
             mels.append(mask_features(mel, augmentation, rng) if augmentation else mel)
-        targets = [target_classes(utterances[i], wildcard_below) for i in indices]
+            targets.append([t for i in item for t in target_classes(utterances[i], wildcard_below)])
         lengths = torch.tensor([mel.shape[1] for mel in mels])
         features = torch.zeros(len(mels), mels[0].shape[0], int(lengths.max()))
         for row, mel in enumerate(mels):

@@ -42,11 +42,16 @@ class Recipe:
     intermediate_layer: int = 4
     intermediate_weight: float = 0.3
     wildcard_below: float = 0.5
+    join_seconds: float = 0.0
     seed: int = 762
 
 
 def new_model(encoder: str, dropout: float) -> ElocuteForCTC:
-    """A model whose encoder is Whisper's and whose head is new."""
+    """A model whose encoder is Whisper's and whose head is new; or, to go on from it, a model that we trained."""
+    config_file = Path(encoder) / "config.json"
+    if config_file.is_file() and json.loads(config_file.read_text(encoding="utf-8"))["model_type"] == "elocute":
+        trained: ElocuteForCTC = ElocuteForCTC.from_pretrained(encoder, dtype=torch.float32, dropout=dropout)
+        return trained
     whisper = WhisperModel.from_pretrained(encoder, dtype=torch.float32)
     keep = ["d_model", "num_mel_bins", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"]
     keep += ["max_source_positions", "activation_function", "scale_embedding"]
@@ -123,6 +128,7 @@ class Trainer:
             seed=self.recipe.seed + self.epoch,
             augmentation=Augmentation(),
             wildcard_below=self.recipe.wildcard_below,
+            join_seconds=self.recipe.join_seconds,
         )
         losses = []
         bar = tqdm(batches, total=steps, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", unit="step")
@@ -172,7 +178,9 @@ def main() -> None:
     """The command line; every field of the recipe is an option."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with labels.jsonl and audio/")
-    parser.add_argument("--encoder", required=True, help="Whisper to start from: a folder or a Hugging Face id")
+    parser.add_argument(
+        "--encoder", required=True, help="Whisper (a folder or a Hugging Face id) or our own model to start from"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--all-speakers", action="store_true", help="train on the development speakers too")
     for name, default in asdict(Recipe()).items():

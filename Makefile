@@ -1,15 +1,17 @@
-# make run: serve.  make test: everything CI checks.  Both install what they need into .venv, and are quick after that.
+## Both install what they need into .venv, and are quick after that.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data/speechocean762/train
 ENCODER ?= openai/whisper-base
 OUT ?= runs/acoustic
+## the second stage: recordings joined to up to 28 s, so that long ones are heard as well as short ones
+LONG := --epochs 4 --encoder-lr 4e-5 --head-lr 1e-4 --warmup-steps 30 --join-seconds 28
 
 .PHONY: help run test lint types unit train-acoustic eval-acoustic fit-scores tune-alignment bench-corpus clean
 
 help:
-	@sed -n 's/^# //p' Makefile; grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /: /'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /: /'
 
 $(VENV)/installed-run: pyproject.toml
 	@echo "Installing Elocute into $(VENV) (the first time takes a minute or two) ..."
@@ -42,7 +44,8 @@ unit: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest
 
 train-acoustic: $(VENV)/installed-dev ## fine-tune the acoustic model: DATA=folder ENCODER=folder-or-id OUT=folder
-	$(BIN)/python -m training.train_acoustic --data $(DATA) --encoder $(ENCODER) --out $(OUT)
+	$(BIN)/python -m training.train_acoustic --data $(DATA) --encoder $(ENCODER) --out $(OUT)/short
+	$(BIN)/python -m training.train_acoustic --data $(DATA) --encoder $(OUT)/short/model --out $(OUT)/long $(LONG)
 
 eval-acoustic: $(VENV)/installed-dev ## phoneme error rate and correlations on the development speakers: DATA=folder
 	$(BIN)/python -m training.fit_scores --data $(DATA)

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.server import listen
+
 ROOT = Path(__file__).parents[1]
 
 # The real entry point; only the module that the pipeline is imported from is another one.
@@ -179,3 +181,11 @@ def test_a_file_that_is_no_text_is_one_line(launch: Launch, tmp_path: Path) -> N
     assert status == 2
     assert len(errors.splitlines()) == 1
     assert ".env" in errors
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
+    """Without TCP_NODELAY every answer takes 40 ms longer."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()) as _:
+        accepted, _address = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from app.core.settings import Settings
 from app.main import create_app
@@ -91,6 +92,13 @@ def test_json_and_multipart_give_the_same(client: httpx.Client) -> None:
         assert first[name] == second[name]
 
 
+def test_an_error_names_the_field_that_was_sent(client: httpx.Client) -> None:
+    body = {"audio_base64": base64.b64encode(b"no sound at all" * 20).decode()}
+    answer = client.post("/analyze", json=body)
+    assert answer.status_code == 415
+    assert answer.json()["field"] == "audio_base64"
+
+
 def test_pronunciations_overrule_the_lexicon(client: httpx.Client) -> None:
     given = json.dumps([None, None, ["L", "AY1", "T"], None, None, None, None])
     body = analyze(client, SAMPLE.read_bytes(), pronunciations=given).json()
@@ -107,8 +115,9 @@ def test_a_number_is_one_word(client: httpx.Client) -> None:
     assert body["scores"]["completeness"] == 100
 
 
-def tone(seconds: float) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return (0.3 * np.sin(np.arange(int(seconds * RATE)) * 0.2)).astype(np.float32)
+def tone(seconds: float) -> NDArray[np.float32]:
+    wave: NDArray[np.float32] = np.sin(np.arange(int(seconds * RATE)) * 0.2).astype(np.float32)
+    return wave * np.float32(0.3)
 
 
 def truncated_flac() -> bytes:
@@ -132,7 +141,7 @@ BAD: dict[str, tuple[Any, dict[str, str], int, str, str | None]] = {
     "0.05 s": (lambda: encode(tone(0.05)), {"text": TEXT}, 422, "audio-too-short", "audio"),
     "not finite": (not_finite, {"text": TEXT}, 422, "audio-not-finite", "audio"),
     "only punctuation": (SAMPLE.read_bytes, {"text": "?! ... --"}, 422, "text-without-words", "text"),
-    "empty text": (SAMPLE.read_bytes, {"text": "  "}, 422, "text-without-words", "text"),
+    "empty text": (SAMPLE.read_bytes, {"text": "  "}, 422, "invalid-input", "text"),
     "30 MB of zeros": (lambda: bytes(30 << 20), {"text": TEXT}, 413, "too-large", None),
     "10 MB of zeros": (lambda: bytes(10 << 20), {"text": TEXT}, 415, "unsupported-audio", "audio"),
     "130 s": (lambda: encode(tone(130), "FLAC"), {"text": TEXT}, 413, "too-large", "audio"),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import InvalidInput
+from app.core.errors import ElocuteError, InvalidInput
 from app.core.inference_executor import Place
 from app.core.lifecycle import Handler
 from app.core.results import AnalysisRequest
@@ -56,7 +56,12 @@ async def analyze(request: Request, service: ServiceDep) -> Response:
             cancelled=cancelled,
             place=place,
         )
-        return Response(await _unless_disconnected(request, work), media_type="application/json")
+        try:
+            return Response(await _unless_disconnected(request, work), media_type="application/json")
+        except ElocuteError as error:
+            if error.field == "audio":  # what the pipeline calls it; blame the field that was sent
+                error.field = submission.audio_field
+            raise
 
 
 async def _read_in_time(request: Request, place: Place, settings: Settings) -> Submission:

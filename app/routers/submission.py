@@ -41,12 +41,14 @@ class Submission:
         text: with at least one visible character, or None.
         pronunciations: None for a word to look up; only ever with a text.
         reference_audio: whether to speak the text back.
+        audio_field: the field that the recording came in.
     """
 
     audio: BinaryIO
     text: str | None
     pronunciations: list[list[str] | None] | None
     reference_audio: ReferenceAudio
+    audio_field: str = "audio"
 
 
 async def read_submission(request: Request, max_audio: int, cleanup: ExitStack) -> Submission:
@@ -191,7 +193,7 @@ def _check(audio: BinaryIO, size: int, max_audio: int, fields: dict[str, Any], a
     reference = "none" if reference is None else reference
     if reference not in _REFERENCE_AUDIO:
         raise InvalidInput("reference_audio must be none, inline or url.", field="reference_audio")
-    return Submission(audio, text, pronunciations, cast(ReferenceAudio, reference))
+    return Submission(audio, text, pronunciations, cast(ReferenceAudio, reference), audio_field)
 
 
 def _check_size(size: int, max_audio: int, field: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from app.core.acoustic_engine import BUILT_IN_MODEL
 from app.core.acoustic_model import ElocuteConfig, ElocuteForCTC
 from app.core.phonemes import CLASSES
 
-SIZE = {
+SIZE: dict[str, Any] = {
     "d_model": 16,
     "encoder_layers": 2,
     "encoder_attention_heads": 2,
@@ -25,7 +26,9 @@ SIZE = {
 @pytest.fixture
 def model() -> ElocuteForCTC:
     torch.manual_seed(0)
-    return ElocuteForCTC(ElocuteConfig(**SIZE)).eval()
+    new = ElocuteForCTC(ElocuteConfig(**SIZE))
+    new.eval()
+    return new
 
 
 @torch.inference_mode()
@@ -63,7 +66,8 @@ def test_it_is_saved_and_loaded_as_any_model_of_transformers(model: ElocuteForCT
 
 
 def test_the_committed_model_is_whole_and_small() -> None:
-    model, info = ElocuteForCTC.from_pretrained(BUILT_IN_MODEL, output_loading_info=True)
+    loaded: Any = ElocuteForCTC.from_pretrained(BUILT_IN_MODEL, output_loading_info=True)
+    model, info = loaded
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     assert model.config.vocab_size == len(CLASSES) == 40

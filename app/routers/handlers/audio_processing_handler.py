@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from threading import Event
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.core.acoustic_engine import FramePosteriors, load_engine
 from app.core.alignment import align
-from app.core.audio import Recording, decode_recording
+from app.core.audio import SAMPLE_RATE, Recording, decode_recording
 from app.core.audio_quality import signal_to_noise_db
 from app.core.errors import AnalysisTimeout, ElocuteError, InvalidInput
 from app.core.fluency import Fluency, measure_fluency
@@ -70,6 +73,7 @@ class AudioProcessingHandler:
         self._scorer = RuleScorer(load_rules())
         self._extractor = PhonemeExtractor(load_engine(settings.phoneme_model, quantized=settings.use_quantization))
         self._extractor.warm_up()
+        self._pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
 
     def close(self) -> None:
         """Let go of the models."""
@@ -95,7 +99,7 @@ class AudioProcessingHandler:
         posteriors = extractor.extract(recording.waveform, cancelled)
         clock.done("acoustic")
         heard = free_decode(posteriors)
-        pitch = pitch_tracker.track(recording.waveform)
+        pitch = _pitch_of_speech(pitch_tracker, recording.waveform, heard)
         snr = signal_to_noise_db(recording.waveform, [(h.start, h.end) for h in heard])
         word_scores, scores, fluency = _score_text(words, _Heard(posteriors, heard, pitch, recording.duration), scorer)
         clock.done("scoring")
@@ -178,6 +182,14 @@ class _StageClock:
 
     def timings(self) -> Timings:
         return Timings(**self._stages, tts=0.0, total=1000 * (self._last - self._start))
+
+
+def _pitch_of_speech(tracker: PitchTracker, waveform: NDArray[np.float32], heard: list[HeardSegment]) -> PitchContour:
+    """The pitch from the first to the last sound; tracking it costs as much as the acoustic model does."""
+    if not heard:
+        return PitchContour(np.zeros(0, np.float32), np.zeros(0, np.float32))
+    contour = tracker.track(waveform[int(heard[0].start * SAMPLE_RATE) : int(heard[-1].end * SAMPLE_RATE)])
+    return replace(contour, times=contour.times + np.float32(heard[0].start))
 
 
 def _decode(audio: bytes | memoryview | BinaryIO, max_seconds: float) -> Recording:

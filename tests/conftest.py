@@ -17,6 +17,7 @@ from app.core import results
 from app.core.results import AnalysisRequest, AnalysisResult
 from app.core.settings import Settings
 from app.main import create_app
+from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 from app.server import Server, listen
 
 
@@ -142,3 +143,11 @@ def shared() -> Iterator[Running]:
     running = start_server(FakeHandler())
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> AudioProcessingHandler:
+    """The real pipeline, its models loaded once for all tests."""
+    handler = AudioProcessingHandler(Settings(_env_file=None))
+    handler.load()
+    return handler

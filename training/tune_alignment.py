@@ -29,10 +29,10 @@ from training.corpus import Utterance, load_audio, load_corpus, split_by_speaker
 
 Word = list[tuple[int, ...]]
 GRID = {
-    "skip_word": (2.0, 4.0, 6.0),
-    "skip_phoneme": (3.0, 4.0, 5.0),
-    "enter_filler": (3.0, 6.0, 9.0),
-    "filler_frame": (1.0, 2.0, 3.0),
+    "skip_word": (4.0, 6.0, 8.0),
+    "skip_phoneme": (4.0, 5.0),
+    "enter_filler": (3.0, 6.0),
+    "filler_frame": (0.5, 1.0),
 }
 
 

@@ -36,10 +36,10 @@ class Penalties:
         filler_frame: for each frame of such a stretch in which a phoneme is heard.
     """
 
-    skip_word: float = 4.0
-    skip_phoneme: float = 4.0
-    enter_filler: float = 6.0
-    filler_frame: float = 1.0
+    skip_word: float = 8.0
+    skip_phoneme: float = 5.0
+    enter_filler: float = 3.0
+    filler_frame: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from app.core.results import AnalysisRequest, AnalysisResult
-from app.core.settings import Settings
 from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 from tests.voice import encode, say, silence
 
 SENTENCE = "She bought seven green apples from the market."
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> AudioProcessingHandler:
-    handler = AudioProcessingHandler(Settings(_env_file=None))
-    handler.load()
-    return handler
 
 
 def analyze(

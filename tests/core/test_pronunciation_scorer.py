@@ -71,7 +71,7 @@ def test_another_sentence_scores_far_lower(pipeline: AudioProcessingHandler) -> 
 @pytest.mark.parametrize(
     ("spoken", "meant", "at", "phoneme", "heard"),
     [
-        ("Please turn light at the corner.", "Please turn right at the corner.", 2, "R", "L"),
+        ("Please turn light at the next corner.", "Please turn right at the next corner.", 2, "R", "L"),
         ("Please say vine again.", "Please say wine again.", 2, "W", "V"),
         ("Please say cold again.", "Please say gold again.", 2, "G", "K"),
         ("Please say fan again.", "Please say van again.", 2, "V", "F"),
@@ -145,8 +145,7 @@ def test_a_long_pause_is_reported_and_costs_fluency(pipeline: AudioProcessingHan
 def test_noise_without_speech_leaves_everything_out(pipeline: AudioProcessingHandler) -> None:
     noise = np.random.default_rng(0).normal(0, 0.05, 16_000).astype(np.float32)
     result = analyze(pipeline, noise, SENTENCE)
-    omitted = [w for w in result.words if w.error_type == "omission"]
-    assert len(omitted) >= 7
+    assert sum(w.error_type == "omission" for w in result.words) > len(result.words) / 2
     assert result.scores.pronunciation is not None
     assert result.scores.pronunciation < 20
 

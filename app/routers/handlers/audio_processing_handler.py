@@ -47,6 +47,16 @@ LANGUAGE = "en-us"
 CONTOUR_STEP_SECONDS = 0.03
 
 
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """What is loaded once and kept."""
+
+    lexicon: Lexicon
+    extractor: PhonemeExtractor
+    pitch: PitchTracker
+    scorer: PronunciationScorer
+
+
 class AudioProcessingHandler:
     """Owns the models and runs one analysis after another; safe to call from several threads once loaded.
 
@@ -56,10 +66,7 @@ class AudioProcessingHandler:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._extractor: PhonemeExtractor | None = None
-        self._lexicon: Lexicon | None = None
-        self._pitch: PitchTracker | None = None
-        self._scorer: PronunciationScorer | None = None
+        self._models: _Models | None = None
 
     def load(self) -> None:
         """Load the models and warm up; takes seconds.
@@ -68,16 +75,19 @@ class AudioProcessingHandler:
             ModelError: a model cannot be loaded.
         """
         settings = self._settings
-        self._lexicon = Lexicon()
-        self._pitch = PitchTracker()
-        self._scorer = RuleScorer(load_rules())
-        self._extractor = PhonemeExtractor(load_engine(settings.phoneme_model, quantized=settings.use_quantization))
-        self._extractor.warm_up()
-        self._pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
+        models = _Models(
+            Lexicon(),
+            PhonemeExtractor(load_engine(settings.phoneme_model, quantized=settings.use_quantization)),
+            PitchTracker(),
+            RuleScorer(load_rules()),
+        )
+        models.extractor.warm_up()
+        models.pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
+        self._models = models
 
     def close(self) -> None:
         """Let go of the models."""
-        self._extractor = self._lexicon = self._pitch = self._scorer = None
+        self._models = None
 
     def analyze(self, request: AnalysisRequest, cancelled: Event) -> AnalysisResult:
         """Analyse one recording.
@@ -90,18 +100,22 @@ class AudioProcessingHandler:
             ElocuteError: what is wrong with the request, or ``AnalysisTimeout`` after ``cancelled``.
         """
         clock = _StageClock(cancelled)
-        lexicon, extractor, pitch_tracker, scorer = self._models()
-        words = lexicon.words(request.text, request.pronunciations) if request.text is not None else []
+        models = self._models
+        if models is None:
+            raise ElocuteError("The models are not loaded.")
+        words = models.lexicon.words(request.text, request.pronunciations) if request.text is not None else []
         if request.text is None and request.pronunciations is not None:
             raise InvalidInput("Pronunciations need a text that they belong to.", field="pronunciations")
         recording = _decode(request.audio, self._settings.max_audio_seconds)
         clock.done("decode")
-        posteriors = extractor.extract(recording.waveform, cancelled)
+        posteriors = models.extractor.extract(recording.waveform, cancelled)
         clock.done("acoustic")
         heard = free_decode(posteriors)
-        pitch = _pitch_of_speech(pitch_tracker, recording.waveform, heard)
+        pitch = _pitch_of_speech(models.pitch, recording.waveform, heard)
         snr = signal_to_noise_db(recording.waveform, [(h.start, h.end) for h in heard])
-        word_scores, scores, fluency = _score_text(words, _Heard(posteriors, heard, pitch, recording.duration), scorer)
+        word_scores, scores, fluency = _score_text(
+            words, _Heard(posteriors, heard, pitch, recording.duration), models.scorer
+        )
         clock.done("scoring")
         return AnalysisResult(
             request_id=request.request_id,
@@ -127,15 +141,9 @@ class AudioProcessingHandler:
                 [Pause(start, end) for start, end in fluency.pauses],
             ),
             pitch=PitchInfo(pitch.median_hz, pitch.range_semitones, _contour(pitch)),
-            models=ModelNames(phoneme=extractor.name),
+            models=ModelNames(phoneme=models.extractor.name),
             timings_ms=clock.timings(),
         )
-
-    def _models(self) -> tuple[Lexicon, PhonemeExtractor, PitchTracker, PronunciationScorer]:
-        models = self._lexicon, self._extractor, self._pitch, self._scorer
-        if any(model is None for model in models):
-            raise ElocuteError("The models are not loaded.")
-        return models  # type: ignore[return-value]
 
 
 def _score_text(

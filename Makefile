@@ -48,7 +48,7 @@ train-acoustic: $(VENV)/installed-dev ## fine-tune the acoustic model: DATA=fold
 	$(BIN)/python -m training.train_acoustic --data $(DATA) --encoder $(OUT)/short/model --out $(OUT)/long $(LONG)
 
 eval-acoustic: $(VENV)/installed-dev ## phoneme error rate and correlations on the development speakers: DATA=folder
-	$(BIN)/python -m training.fit_scores --data $(DATA)
+	$(BIN)/python -m training.fit_scores --data $(DATA) $(ARGS)
 
 fit-scores: $(VENV)/installed-dev ## fit the score rules anew and write them: DATA=folder
 	$(BIN)/python -m training.fit_scores --data $(DATA) --write
@@ -57,7 +57,7 @@ tune-alignment: $(VENV)/installed-dev ## compare alignment penalties: DATA=folde
 	$(BIN)/python -m training.tune_alignment --data $(DATA)
 
 bench-corpus: $(VENV)/installed-dev ## every recording through a running service's HTTP: DATA=folder
-	$(BIN)/python -m benchmarks.corpus_over_http --data $(DATA)
+	$(BIN)/python -m benchmarks.corpus_over_http --data $(DATA) $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -196,26 +195,13 @@ def sentence_features(
 
 
 def _with_insertions(words: list[Word], spoken: SpokenText) -> list[Word]:
-    """The words of the text with the inserted stretches between them, in the order they were spoken."""
-    result: list[Word] = []
-    fillers = [*spoken.alignment.fillers]
-    for i in range(len(words) + 1):
-        for filler in (f for f in fillers if f.before == i):
-            insertion = _insertion(filler, spoken)
-            if insertion is not None:
-                result.append(insertion)
-        if i < len(words):
-            result.append(words[i])
-    return _in_time(result)
-
-
-def _in_time(words: list[Word]) -> list[Word]:
-    """Move insertions before omissions that stand at the same place of the text."""
-    words = list(words)
-    for i, (before, after) in enumerate(pairwise(words)):
-        if before.error_type == "omission" and after.error_type == "insertion":
-            words[i], words[i + 1] = after, before
-    return words
+    """The words of the text with the inserted stretches where they were spoken; the path keeps both in time order."""
+    inserted: list[list[Word]] = [[] for _ in range(len(words) + 1)]
+    for filler in spoken.alignment.fillers:
+        insertion = _insertion(filler, spoken)
+        if insertion is not None:
+            inserted[filler.before].append(insertion)
+    return [item for before, word in zip(inserted, words, strict=False) for item in (*before, word)] + inserted[-1]
 
 
 def _insertion(filler: Filler, spoken: SpokenText) -> Word | None:

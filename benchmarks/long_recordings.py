@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from app.core.acoustic_engine import BUILT_IN_MODEL, BuiltInEngine
+from app.core.acoustic_engine import BUILT_IN_MODEL, load_engine
 from app.core.phoneme_extractor import PhonemeExtractor, free_decode
 from app.core.phonemes import CLASS_IDS
 from training.corpus import SAMPLE_RATE, load_audio, load_corpus, split_by_speaker
@@ -34,7 +34,7 @@ def main() -> None:
         if sum(len(clips[j]) for j in groups[-1]) + len(clip) > JOINED_SECONDS * SAMPLE_RATE:
             groups.append([])
         groups[-1].append(i)
-    engine = BuiltInEngine(args.model)
+    engine = load_engine(str(args.model), quantized=True)
     extractor = PhonemeExtractor(engine)
 
     def heard(indices: list[int]) -> list[int]:

@@ -21,7 +21,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
-from app.core.acoustic_engine import BUILT_IN_MODEL, BuiltInEngine
+from app.core.acoustic_engine import BUILT_IN_MODEL, load_engine
 from app.core.pronunciation_scorer import sentence_features, word_features
 from app.core.score_rules import BUILT_IN_RULES, Rule
 from training.corpus import load_audio, load_corpus, split_by_speaker
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {BUILT_IN_RULES.name}")
     args = parser.parse_args()
     _, dev = split_by_speaker(load_corpus(args.data))
-    engine = BuiltInEngine(args.model, quantized=not args.float)
+    engine = load_engine(str(args.model), quantized=not args.float)
     measured = measure(dev, load_audio(dev), engine)
     per = phoneme_error_rate(dev, [m.decoded for m in measured])
     print(f"{engine.name}: {len(dev)} recordings of {len({u.speaker for u in dev})} development speakers")

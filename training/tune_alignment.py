@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.core.acoustic_engine import BuiltInEngine, FramePosteriors
+from app.core.acoustic_engine import FramePosteriors, load_engine
 from app.core.alignment import Penalties, align
 from app.core.phoneme_extractor import HeardSegment, free_decode
 from app.core.phonemes import CLASS_IDS, split_stress
@@ -121,7 +121,7 @@ def main() -> None:
     _, dev = split_by_speaker(load_corpus(args.data))
     random.Random(1).shuffle(dev)
     dev = dev[: args.recordings]
-    engine = BuiltInEngine()
+    engine = load_engine(None, quantized=True)
     posteriors = [engine.posteriors(clip.astype(np.float32) / 32768.0) for clip in load_audio(dev)]
     cases = make_cases(dev, posteriors)
     settings = [Penalties(), *(Penalties(*values) for values in itertools.product(*GRID.values()))]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.acoustic_engine import SAMPLE_RATE, FramePosteriors, quiet_loading
+from app.core.acoustic_engine import SAMPLE_RATE, FramePosteriors
 from app.core.errors import ModelError
 from app.core.ipa import class_shares, lend_to_unreached, reached
 from app.core.phonemes import BLANK, CLASS_IDS, PHONEMES
+from app.core.torch_engine import quiet_loading
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from app.core.acoustic_engine import AcousticEngine, BuiltInEngine, FramePosteriors
+from app.core.acoustic_engine import AcousticEngine, FramePosteriors, load_engine
 from app.core.errors import AnalysisTimeout
 from app.core.phoneme_extractor import PhonemeExtractor, free_decode, window_starts
 from app.core.phonemes import CLASSES
@@ -40,7 +40,7 @@ class EchoEngine:
 
 @pytest.fixture(scope="module")
 def engine() -> AcousticEngine:
-    return BuiltInEngine()
+    return load_engine(None, quantized=True)
 
 
 @given(st.integers(1, 40 * RATE), st.integers(2, 8))
@@ -122,7 +122,7 @@ def test_the_shortest_recordings_work(engine: AcousticEngine, seconds: float) ->
 
 @pytest.mark.parametrize("quantized", [True, False])
 def test_every_precision_hears_the_same(engine: AcousticEngine, quantized: bool) -> None:
-    other = BuiltInEngine(quantized=quantized)
+    other = load_engine(None, quantized=quantized)
     waveform = say("She bought seven green apples from the market.")
     assert other.name.startswith("elocute-base-")
     heard, expected = ([h.phoneme for h in free_decode(e.posteriors(waveform))] for e in (other, engine))

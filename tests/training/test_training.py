@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import WhisperConfig, WhisperModel
 
-from app.core.acoustic_engine import BuiltInEngine
 from app.core.lexicon import Lexicon
+from app.core.torch_engine import TorchEngine
 from tests.voice import RATE, say
 from training.acoustic_batches import WILDCARD, Batch, join_items, plan_batches, target_classes, wildcard_ctc_loss
 from training.corpus import Utterance, load_audio, load_corpus, split_by_speaker
@@ -87,7 +87,7 @@ def test_training_learns_is_resumed_and_its_model_serves(
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
     with pytest.raises(ValueError, match="another recipe"):
         train(data, str(whisper), tmp_path / "run", Recipe(epochs=3))
-    posteriors = BuiltInEngine(folder, quantized=False).posteriors(say(TEXTS[0]))
+    posteriors = TorchEngine(folder).posteriors(say(TEXTS[0]))
     assert posteriors.log_probs.shape[1] == 40
     assert posteriors.hidden.shape[1] == 16
 

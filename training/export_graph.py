@@ -1,0 +1,136 @@
+"""Write the graph that ONNX Runtime runs, beside a model's weights: structure only, a few kilobytes.
+
+    python -m training.export_graph MODEL_FOLDER
+
+The weights stay in model.safetensors, the one place for them; ``app.core.onnx_engine`` quantizes them as it loads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from app.core.onnx_engine import GRAPH_FILE
+
+OPSET, CONTRIB_OPSET, IR_VERSION = 17, 1, 10
+_CONTRIB = "com.microsoft"
+_SMALL = 128  # bytes up to which onnxruntime wants a tensor inside the graph
+
+
+def export_graph(folder: Path) -> Path:
+    """Write the graph for ``folder``'s config.json and return its path.
+
+    Args:
+        folder: a model in the layout of ``app.core.acoustic_model``.
+    """
+    import onnx
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    path = folder / GRAPH_FILE
+    onnx.save(_Graph(config).build(), path)
+    return path
+
+
+class _Graph:
+    """The encoder of ``app.core.acoustic_model.ElocuteForCTC``, node by node."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        from onnx import TensorProto, helper
+
+        self._onnx, self._types = helper, TensorProto
+        self._config = config
+        self._width: int = config["d_model"]
+        self._nodes: list[Any] = []
+        self._weights: list[Any] = []
+
+    def build(self) -> Any:
+        """The model, its outputs ``log_probs`` (1, T, 40) and ``hidden`` (1, T, d_model)."""
+        config, width = self._config, self._width
+        x = self._conv("mel", "encoder.conv1", config["num_mel_bins"], stride=1)
+        x = self._conv(x, "encoder.conv2", width, stride=2)
+        x = self._node("Transpose", [x], perm=[0, 2, 1])
+        positions = self._weight("encoder.embed_positions.weight", [config["max_source_positions"], width])
+        frames = self._node("Shape", [x], start=1, end=2)
+        x = self._node("Add", [x, self._node("Slice", [positions, self._ints("zero", 0), frames])])
+        for layer in range(config["encoder_layers"]):
+            x = self._layer(x, f"encoder.layers.{layer}.")
+        x = self._norm(x, "encoder.layer_norm", "hidden")
+        head = self._weight("ctc_head.weight.transposed", [width, config["vocab_size"]])
+        logits = self._node("MatMul", [x, head])
+        logits = self._node("Add", [logits, self._weight("ctc_head.bias", [config["vocab_size"]])])
+        self._node("LogSoftmax", [logits], output="log_probs", axis=-1)
+        return self._model()
+
+    def _layer(self, x: str, name: str) -> str:
+        width, hidden = self._width, self._config["encoder_ffn_dim"]
+        h = self._norm(x, f"{name}self_attn_layer_norm")
+        q = self._linear(h, f"{name}self_attn.q_proj", width, width)
+        k = self._linear(h, f"{name}self_attn.k_proj", width, width, bias=False)
+        v = self._linear(h, f"{name}self_attn.v_proj", width, width)
+        heads = self._config["encoder_attention_heads"]
+        attended = self._node("MultiHeadAttention", [q, k, v], domain=_CONTRIB, num_heads=heads)
+        x = self._node("Add", [x, self._linear(attended, f"{name}self_attn.out_proj", width, width)])
+        h = self._linear(self._norm(x, f"{name}final_layer_norm"), f"{name}fc1", width, hidden)
+        h = self._node("Gelu", [h], domain=_CONTRIB)
+        return self._node("Add", [x, self._linear(h, f"{name}fc2", hidden, width)])
+
+    def _conv(self, x: str, name: str, channels: int, stride: int) -> str:
+        weight, bias = self._weight(f"{name}.weight", [self._width, channels, 3]), self._weight(f"{name}.bias")
+        x = self._node("Conv", [x, weight, bias], kernel_shape=[3], pads=[1, 1], strides=[stride])
+        return self._node("Gelu", [x], domain=_CONTRIB)
+
+    def _linear(self, x: str, name: str, inputs: int, outputs: int, *, bias: bool = True) -> str:
+        inputs_ = [
+            x,
+            self._weight(f"{name}.weight.int8", [inputs, outputs], self._types.INT8),
+            self._weight(f"{name}.weight.scale", [outputs]),
+        ]
+        if bias:
+            inputs_ += ["", self._weight(f"{name}.bias", [outputs])]  # "": no zero points, the weights are symmetric
+        return self._node("DynamicQuantizeMatMul", inputs_, domain=_CONTRIB)
+
+    def _norm(self, x: str, name: str, output: str | None = None) -> str:
+        scale, bias = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
+        return self._node("LayerNormalization", [x, scale, bias], output=output, axis=-1, epsilon=1e-5)
+
+    def _node(self, kind: str, inputs: list[str], *, output: str | None = None, domain: str = "", **given: Any) -> str:
+        output = output or f"{kind.lower()}_{len(self._nodes)}"
+        self._nodes.append(self._onnx.make_node(kind, inputs, [output], domain=domain, **given))
+        return output
+
+    def _weight(self, name: str, shape: list[int] | None = None, kind: int | None = None) -> str:
+        """A tensor that the engine brings, by the name of the parameter it is made from."""
+        tensor = self._types(name=name, dims=shape or [self._width], data_type=kind or self._types.FLOAT)
+        tensor.data_location = self._types.EXTERNAL
+        tensor.external_data.add(key="location", value="model.safetensors")  # never opened: it has to say something
+        self._weights.append(tensor)
+        return name
+
+    def _ints(self, name: str, value: int) -> str:
+        self._weights.append(self._onnx.make_tensor(name, self._types.INT64, [1], [value]))
+        return name
+
+    def _model(self) -> Any:
+        info, real = self._onnx.make_tensor_value_info, self._types.FLOAT
+        inputs = [info("mel", real, [1, self._config["num_mel_bins"], "mel_frames"])]
+        outputs = [
+            info("log_probs", real, [1, "frames", self._config["vocab_size"]]),
+            info("hidden", real, [1, "frames", self._width]),
+        ]
+        graph = self._onnx.make_graph(self._nodes, "elocute", inputs, outputs, self._weights)
+        opsets = [self._onnx.make_opsetid("", OPSET), self._onnx.make_opsetid(_CONTRIB, CONTRIB_OPSET)]
+        return self._onnx.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="elocute")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    path = export_graph(parser.parse_args().folder)
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,28 +12,27 @@ from typing import Annotated, Literal
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ENV_FILE = ".env"
+from app.core.memory_config import ENV_FILE, MemorySettings
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
-_LATER = frozenset(
-    (
-        "AGGRESSIVE_MEMORY_CLEANUP",
-        "AUDIO_CACHE_CLEANUP_HOURS",
-        "ENABLE_MEMORY_LOGGING",
-        "ENABLE_MODEL_CACHE",
-        "MEMORY_CLEANUP_INTERVAL",
-        "MEMORY_CRITICAL_THRESHOLD_MB",
-        "MEMORY_WARNING_THRESHOLD_MB",
-        "TTS_MODEL",
-        "USE_FAST_MODELS",
-    )
-)
+_LATER = frozenset(("AUDIO_CACHE_CLEANUP_HOURS", "TTS_MODEL", "USE_FAST_MODELS"))
 """Names that the service promises but that this version does nothing with."""
 
-_PREFIXES = ("AUDIO_CACHE_", "ELOCUTE_", "ENABLE_", "INFERENCE_", "MAX_", "MEMORY_", "PHONEME_", "TTS_", "USE_")
+_PREFIXES = (
+    "AUDIO_CACHE_",
+    "ELOCUTE_",
+    "ENABLE_",
+    "INFERENCE_",
+    "MALLOC_",
+    "MAX_",
+    "MEMORY_",
+    "ONEDNN_",
+    "PHONEME_",
+    "TTS_",
+    "USE_",
+)
 
 
 def _strip(value: object) -> object:
@@ -44,12 +43,8 @@ def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-class Settings(BaseSettings):
+class Settings(MemorySettings):
     """The settings that do something in this version; each field is the environment variable of the same name."""
-
-    model_config = SettingsConfigDict(
-        env_file=ENV_FILE, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
-    )
 
     host: Annotated[str, BeforeValidator(_strip)] = Field(
         "127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface."
@@ -85,6 +80,9 @@ class Settings(BaseSettings):
         None, min_length=1, description="A folder or a Hugging Face id of a phoneme model; unset for the built-in one."
     )
     use_quantization: bool = Field(True, description="Use int8 weights where the model and the processor have them.")
+    enable_model_cache: bool = Field(
+        True, description="Keep the models between requests; false loads them anew for each one, for debugging only."
+    )
     enable_audio_cache: bool = Field(
         False, description="Keep clips on disk for a while; without it `reference_audio=url` is refused."
     )
@@ -96,10 +94,16 @@ class Settings(BaseSettings):
 
 
 def explain(error: ValidationError) -> list[str]:
-    """Say in one line per variable what is wrong with it, without the value of a secret."""
+    """Say in one line per variable what is wrong with it, without the value of a secret.
+
+    Variables that contradict each other share a line.
+    """
     lines = []
     for problem in error.errors():
-        name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+        if not problem["loc"]:  # about several variables: the message names them, and the input is all the settings
+            lines.append(problem["msg"].removeprefix("Value error, "))
+            continue
+        name = str(problem["loc"][0]).upper()
         message = problem["msg"].removeprefix("Input ").removeprefix("String ")
         value = "" if name == "API_KEY" else f", but it is {problem['input']!r}"
         lines.append(f"{name} {message}{value}")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.core.memory_config import MemorySettings
 from app.core.settings import Settings, env_file_warnings, explain
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -27,6 +28,7 @@ def test_the_defaults_are_the_contract_s() -> None:
     assert settings.phoneme_model is None
     assert settings.api_key is None
     assert settings.use_quantization
+    assert settings.enable_model_cache
     assert not settings.enable_audio_cache
 
 
@@ -82,13 +84,23 @@ def test_levels_are_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_of_the_file_that_do_nothing_are_told() -> None:
-    lines = "MAX_UPLAOD_MB=1\nENABLE_MEMORY_LOGGING=true\nMAX_FUN=1\nPATH_TO_MY_SHOP=x\nport=1\nHOST=a\nBROKEN LINE\n"
-    Path(".env").write_text(lines, encoding="utf-8")
+    names = "MAX_UPLAOD_MB TTS_MODEL MAX_FUN PATH_TO_MY_SHOP port HOST MALLOC_TRIM_THRESHOLD_ MALLOC_CHECK ONEDNN_ISA"
+    lines = [f"{name}=1" for name in names.split()]
+    Path(".env").write_text("\n".join([*lines, "BROKEN LINE", ""]), encoding="utf-8")
     assert env_file_warnings() == [
         ".env: MAX_UPLAOD_MB is no setting; did you mean MAX_UPLOAD_MB?",
-        ".env: ENABLE_MEMORY_LOGGING is not used by this version",
+        ".env: TTS_MODEL is not used by this version",
         ".env: MAX_FUN is no setting and does nothing",
+        ".env: MALLOC_TRIM_THRESHOLD_ is no setting; did you mean MALLOC_TRIM_THRESHOLD_KB?",
+        ".env: MALLOC_CHECK is no setting and does nothing",
+        ".env: ONEDNN_ISA is no setting and does nothing",
     ]
+
+
+def test_the_names_of_memory_settings_are_in_use() -> None:
+    names = [name.upper() for name in MemorySettings.model_fields] + ["ENABLE_MODEL_CACHE"]
+    Path(".env").write_text("\n".join(f"{name}=1" for name in names), encoding="utf-8")
+    assert env_file_warnings() == []
 
 
 def test_no_file_no_warning() -> None:

@@ -13,6 +13,7 @@ from app.core.settings import Settings, explain
 
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
+EXIT_RECYCLE = 75  # EX_TEMPFAIL: not 0, so that a supervisor that restarts on failure does, too
 _END_SECONDS = 1.0  # for idle threads to notice that they may end
 
 
@@ -20,7 +21,8 @@ def main() -> int:
     """Serve until a signal comes.
 
     Returns:
-        The exit status: 0 after a signal, 1 where the service cannot start, 2 where a setting is wrong.
+        The exit status: 0 after a signal, 1 where the service cannot start, 2 where a setting is wrong, 75 where memory
+        stayed critical and ``MEMORY_RECYCLE`` is set.
     """
     try:
         settings = Settings()
@@ -34,16 +36,20 @@ def main() -> int:
     from app.server import Server, listen
 
     try:
+        app = create_app(settings)
+    except ValueError as error:
+        return _fail(EXIT_SETTINGS, str(error))
+    try:
         listener = listen(settings.host, settings.port)
     except (OSError, UnicodeError) as error:
         return _fail(EXIT_FAILURE, f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}")
     with listener:
-        server = Server(create_app(settings), settings)
+        server = Server(app, settings)
         server.run([listener])
     failure = server.service.failure if server.service else None
     if failure is not None:
         return _fail(EXIT_FAILURE, f"cannot start: {failure or type(failure).__name__}")
-    return 0
+    return EXIT_RECYCLE if server.service and server.service.recycling else 0
 
 
 def _configure_logging(settings: Settings) -> None:

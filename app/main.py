@@ -13,11 +13,17 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from app.core.lifecycle import Handler, HandlerFactory, Service
+from app.core.memory_budget import MemoryBudget
+from app.core.memory_middleware import MemoryMonitoringMiddleware
+from app.core.memory_monitor import MemoryMonitor
 from app.core.settings import Settings, env_file_warnings
 from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.routers import analyze, problems, system
+from app.routers import analyze, memory, problems, system
 from app.routers.submission import OVERHEAD_BYTES
+
+NOT_COUNTED = ("/health", "/ready", "/memory", "/memory/cleanup", "/metrics")
+"""Paths that are asked for all the time and make no garbage worth a cleanup."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,11 +33,11 @@ Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) `application/probl
 `X-Request-ID`: the request's own one where it sent a sane one, else a new one."""
 
 
-def pipeline(settings: Settings) -> Handler:
+def pipeline(settings: Settings, budget: MemoryBudget) -> Handler:
     """Make the real pipeline; imported here, as its libraries take seconds to import."""
     from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 
-    return AudioProcessingHandler(settings)
+    return AudioProcessingHandler(settings, budget)
 
 
 def create_app(settings: Settings | None = None, handler_factory: HandlerFactory = pipeline) -> FastAPI:
@@ -43,14 +49,16 @@ def create_app(settings: Settings | None = None, handler_factory: HandlerFactory
 
     Raises:
         ValidationError: a setting is wrong; :func:`app.core.settings.explain` says which.
+        ValueError: a memory threshold does not fit the limit.
     """
     settings = Settings() if settings is None else settings
+    monitor = MemoryMonitor(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         for warning in env_file_warnings():
             _log.warning(warning)
-        app.state.service = service = Service(settings, handler_factory)
+        app.state.service = service = Service(settings, handler_factory, monitor)
         service.start()
         try:
             yield
@@ -61,8 +69,10 @@ def create_app(settings: Settings | None = None, handler_factory: HandlerFactory
     problems.install(app)
     app.include_router(analyze.router)
     app.include_router(system.router)
+    app.include_router(memory.router)
     audio = settings.max_upload_bytes
     app.add_middleware(BodyLimitMiddleware, max_body=audio + OVERHEAD_BYTES, max_json=audio * 4 // 3 + OVERHEAD_BYTES)
+    app.add_middleware(MemoryMonitoringMiddleware, monitor=monitor, ignore=NOT_COUNTED)
     app.add_middleware(RequestIdMiddleware)  # added last: the outermost
     return app
 

@@ -65,7 +65,10 @@ class Server(uvicorn.Server):
             self.should_exit = True
             self.force_exit = self._deadline is not None and sig == signal.SIGINT
             return
-        self.service.drain()
+        self._begin_to_drain(self.service)
+
+    def _begin_to_drain(self, service: Service) -> None:
+        service.drain()
         self._deadline = time.monotonic() + self._settings.request_timeout_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -81,6 +84,8 @@ class Server(uvicorn.Server):
         if service is not None:
             if service.failure is not None:
                 return True
+            if service.recycling and self._deadline is None:
+                self._begin_to_drain(service)
             if self._deadline is not None and (service.idle or time.monotonic() > self._deadline):
                 return True
         return await super().on_tick(counter)

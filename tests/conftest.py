@@ -51,6 +51,7 @@ class FakeHandler:
     requests: list[AnalysisRequest] = field(default_factory=list)
     audio: list[bytes] = field(default_factory=list)
     closed: bool = False
+    model_loads: dict[str, int] = field(default_factory=lambda: {"fake": 1})
 
     def load(self) -> None:
         self.on_load()
@@ -101,7 +102,7 @@ def start_server(handler: FakeHandler, *, wait: bool = True, **chosen: Any) -> R
     """Serve with the default settings but the given ones, whatever the environment says."""
     defaults = {name: setting.default for name, setting in Settings.model_fields.items()}
     settings = Settings(_env_file=None, **defaults | chosen)
-    app = create_app(settings, lambda _: handler)
+    app = create_app(settings, lambda *_: handler)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     server = Server(app, settings)

@@ -26,7 +26,8 @@ LAUNCHER = textwrap.dedent(
     import runpy, sys, time, types
 
     class AudioProcessingHandler:
-        def __init__(self, settings): pass
+        model_loads = {{}}
+        def __init__(self, settings, budget): pass
         def load(self): {load}
         def close(self): sys.stderr.write("closed\\n")
         def analyze(self, request, cancelled):

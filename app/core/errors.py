@@ -119,6 +119,13 @@ class NotReady(ServiceBusy):
     title = "The service is not ready"
 
 
+class MemoryCritical(ServiceBusy):
+    """There is not enough memory for the request now."""
+
+    name = "memory-critical"
+    title = "The service is short of memory"
+
+
 class AnalysisTimeout(ElocuteError):
     """The analysis outran its time limit."""
 

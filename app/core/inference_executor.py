@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
+from traceback import clear_frames
 from typing import Any, TypeVar, TypeVarTuple
 
 from app.core.errors import AnalysisTimeout, ServiceBusy
@@ -131,7 +132,7 @@ class InferenceExecutor:
         try:
             async with limit:
                 await self._free.acquire()
-                future = self._start(fn, *args, cancelled=cancelled)
+                future = self._start(_let_go, fn, *args, cancelled=cancelled)
                 if place is not None:
                     place.job = future
                 return await asyncio.wrap_future(future)
@@ -202,3 +203,19 @@ class InferenceExecutor:
     def _give_back(self, place: Place) -> None:
         self._taken -= 1
         place.cleanup.close()
+
+
+def _let_go(fn: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Call ``fn``; an exception leaves without the locals of its frames.
+
+    A failed job's recording and tensors would otherwise live as long as its traceback, which the tasks that wait for it
+    hold in a reference cycle: until the next garbage collection.
+    """
+    try:
+        return fn(*args)
+    except BaseException as error:
+        chain: BaseException | None = error
+        while chain is not None:
+            clear_frames(chain.__traceback__)
+            chain = chain.__cause__ or chain.__context__
+        raise

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from threading import Event
 from typing import Literal, Protocol
 
+from app.core import allocator
 from app.core.errors import NotReady
-from app.core.inference_executor import InferenceExecutor
+from app.core.inference_executor import InferenceExecutor, Place
+from app.core.memory_budget import MemoryBudget, analysis_mb
+from app.core.memory_guard import WATCH_SECONDS, MemoryGuard
+from app.core.memory_monitor import MemoryMonitor
+from app.core.memory_usage import UsageReader
+from app.core.memory_utils import configure_memory_logging, freeze_heap
+from app.core.metrics import Metrics
 from app.core.results import AnalysisRequest, AnalysisResult
 from app.core.settings import Settings
 
 State = Literal["starting", "ready", "draining", "failed"]
+Status = Literal["starting", "ready", "draining", "failed", "memory_critical"]
 
 _RETRY_AFTER_SECONDS = 5
 _PATIENCE_SECONDS = 5.0  # for jobs that still run when the server has stopped serving
@@ -24,6 +32,10 @@ _log = logging.getLogger(__name__)
 
 class Handler(Protocol):
     """The pipeline, as the service needs it: blocking and safe to call from several threads."""
+
+    @property
+    def model_loads(self) -> Mapping[str, int]:
+        """How often each model was loaded, by name."""
 
     def load(self) -> None:
         """Load the models and warm up."""
@@ -35,7 +47,7 @@ class Handler(Protocol):
         """Analyse one recording; stop early once ``cancelled`` is set."""
 
 
-HandlerFactory = Callable[[Settings], Handler]
+HandlerFactory = Callable[[Settings, MemoryBudget], Handler]
 
 
 class Service:
@@ -47,12 +59,28 @@ class Service:
         state: ``starting`` until the models are loaded, then ``ready``; ``draining`` from the first wish to stop;
             ``failed`` where the models cannot be loaded, which ``failure`` explains.
         failure: why loading failed.
+        recycling: it drains because its memory stays critical, and wants to be started anew.
+        monitor: of the memory.
+        metrics: for Prometheus.
     """
 
-    def __init__(self, settings: Settings, handler_factory: HandlerFactory) -> None:
-        """Load nothing yet; to be called within a running event loop."""
+    def __init__(self, settings: Settings, handler_factory: HandlerFactory, monitor: MemoryMonitor) -> None:
+        """Load nothing yet; to be called within a running event loop.
+
+        Args:
+            settings: of the service.
+            handler_factory: makes the pipeline; called on an inference thread.
+            monitor: closed by :meth:`stop`.
+        """
         self.settings = settings
         self.executor = InferenceExecutor(settings.inference_threads, settings.max_queued_requests)
+        self.monitor = monitor
+        self.metrics = Metrics(self.executor, monitor, lambda: self.model_loads)
+        self.recycling = False
+        usage = UsageReader().read
+        self._budget = MemoryBudget(monitor.thresholds.critical_mb, usage, self.executor.retry_after)
+        self._guard = MemoryGuard(settings, monitor, usage)
+        self._watching: asyncio.Task[None] | None = None
         self.state: State = "starting"
         self.failure: Exception | None = None
         self._handler_factory = handler_factory
@@ -76,9 +104,34 @@ class Service:
         """Whether no request is being read, waits or runs."""
         return self.executor.taken == 0
 
+    @property
+    def status(self) -> Status:
+        """The state, or ``memory_critical`` where new work is turned away for want of memory."""
+        return "memory_critical" if self.state == "ready" and self.monitor.level == "critical" else self.state
+
     def start(self) -> None:
         """Begin to load the models, in the background."""
+        configure_memory_logging(self.settings.enable_memory_logging)
+        for line in allocator.tune(self.settings):
+            _log.debug(line)
         self._loading = asyncio.create_task(self._load(), name="load models")
+        self._watching = asyncio.create_task(self._watch(), name="watch memory")
+
+    @contextlib.asynccontextmanager
+    async def admit(self, upload_mb: float) -> AsyncIterator[Place]:
+        """Take a place in the queue, and the memory for the upload, as long as :meth:`InferenceExecutor.admit` says.
+
+        Args:
+            upload_mb: what reading the body takes at most.
+
+        Raises:
+            ServiceBusy: no place is left, or not enough memory.
+            TooLarge: the upload alone is more than the memory that can be had.
+        """
+        await self._guard.make_room(self.executor.retry_after)
+        with self.executor.admit() as place:
+            place.cleanup.enter_context(self._budget.promise(upload_mb))
+            yield place
 
     def drain(self) -> None:
         """Take no new requests from now on."""
@@ -88,6 +141,8 @@ class Service:
     async def stop(self) -> None:
         """Take no new requests, wait a bounded time for the running ones, and let go of everything."""
         self.drain()
+        if self._watching is not None:
+            self._watching.cancel()
         patience = _PATIENCE_SECONDS
         if self._loading is not None and not self._loading.done():
             patience = 0.0  # a load cannot be told to stop, and nobody needs what it makes
@@ -99,6 +154,17 @@ class Service:
         elif self._handler is not None:
             self._handler.close()
         self._handler = None
+        await asyncio.get_running_loop().run_in_executor(None, self.monitor.close)  # it may wait for a cleanup
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                if self._guard.look(self.executor.taken) and self.state == "ready":
+                    self.recycling = True
+                    self.drain()
+            except Exception:
+                _log.exception("the memory cannot be watched")
 
     async def _load(self) -> None:
         try:
@@ -108,9 +174,30 @@ class Service:
             self.state, self.failure = "failed", error
         else:
             if self.state == "starting":
+                self._say_what_fits()
                 self.state = "ready"
 
     def _build(self) -> Handler:
-        handler = self._handler_factory(self.settings)  # on the thread: the import of its libraries takes seconds
+        # on the thread: the import of its libraries takes a second
+        handler = self._handler_factory(self.settings, self._budget)
         handler.load()
+        freeze_heap()
+        self._guard.started()
         return handler
+
+    def _say_what_fits(self) -> None:
+        longest = self.settings.max_audio_seconds
+        needed, left = analysis_mb(longest), self._budget.largest_mb()
+        if needed > left:
+            _log.warning(
+                "a recording of MAX_AUDIO_SECONDS=%g needs about %.0f MB, but %.0f MB are left below the critical "
+                "threshold: long recordings will be refused",
+                longest,
+                needed,
+                left,
+            )
+
+    @property
+    def model_loads(self) -> Mapping[str, int]:
+        """How often each model was loaded, by name."""
+        return {} if self._handler is None else self._handler.model_loads

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import ElocuteError, InvalidInput
+from app.core.errors import AnalysisTimeout, ElocuteError, InvalidInput, ServiceBusy
 from app.core.inference_executor import Place
-from app.core.lifecycle import Handler
+from app.core.lifecycle import Handler, Service
+from app.core.memory_budget import upload_mb
+from app.core.metrics import Metrics
 from app.core.results import AnalysisRequest
 from app.core.settings import Settings
 from app.routers import openapi_examples, schemas
@@ -41,8 +43,17 @@ async def analyze(request: Request, service: ServiceDep) -> Response:
     *unscripted*: what was heard, fluency and pitch. All times are seconds from the start of the recording, all scores
     0 to 100.
     """
+    try:
+        content = await _answer(request, service)
+    except (ServiceBusy, AnalysisTimeout) as error:
+        service.metrics.rejected.labels(error.name).inc()
+        raise
+    return Response(content, media_type="application/json")
+
+
+async def _answer(request: Request, service: Service) -> bytes:
     handler = service.handler
-    with service.executor.admit() as place:
+    async with service.admit(_upload_mb(request, service.settings)) as place:
         submission = await _read_in_time(request, place, service.settings)
         _check_reference_audio(submission, service.settings)
         job = AnalysisRequest(submission.audio, submission.text, submission.pronunciations, request.state.request_id)
@@ -50,6 +61,7 @@ async def analyze(request: Request, service: ServiceDep) -> Response:
         work = service.executor.run(
             _analyze_and_serialize,
             handler,
+            service.metrics,
             job,
             cancelled,
             timeout=service.settings.request_timeout_seconds,
@@ -57,7 +69,7 @@ async def analyze(request: Request, service: ServiceDep) -> Response:
             place=place,
         )
         try:
-            return Response(await _unless_disconnected(request, work), media_type="application/json")
+            return await _unless_disconnected(request, work)
         except ElocuteError as error:
             if error.field == "audio":  # what the pipeline calls it; blame the field that was sent
                 error.field = submission.audio_field
@@ -85,9 +97,19 @@ def _check_reference_audio(submission: Submission, settings: Settings) -> None:
         )
 
 
-def _analyze_and_serialize(handler: Handler, job: AnalysisRequest, cancelled: Event) -> bytes:
+def _upload_mb(request: Request, settings: Settings) -> float:
+    """The memory for the body that is announced, or for the largest where its length is not."""
+    length = request.headers.get("content-length", "")
+    announced = int(length) if length.isascii() and length.isdigit() else settings.max_upload_bytes
+    is_json = request.headers.get("content-type", "").lower().startswith("application/json")
+    return upload_mb(announced, is_json=is_json)
+
+
+def _analyze_and_serialize(handler: Handler, metrics: Metrics, job: AnalysisRequest, cancelled: Event) -> bytes:
     """On the thread: a long recording's answer has tens of thousands of numbers, too many for the event loop."""
-    return schemas.serialize(handler.analyze(job, cancelled))
+    result = handler.analyze(job, cancelled)
+    metrics.observe(result.timings_ms)
+    return schemas.serialize(result)
 
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:

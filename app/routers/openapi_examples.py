@@ -152,7 +152,7 @@ _PROBLEMS: tuple[tuple[errors.ElocuteError, str], ...] = (
     ),
     (
         errors.ServiceBusy("All places in the queue are taken; please try again later.", retry_after=4),
-        "The queue is full, or the service is starting or draining",
+        "The queue is full, memory is short, or the service is starting or draining",
     ),
     (errors.AnalysisTimeout("The analysis was not through after 60 s."), "The analysis outran its time limit"),
 )
@@ -167,6 +167,8 @@ def _answer(error: errors.ElocuteError, description: str) -> dict[str, Any]:
         answer["headers"] = {"Retry-After": retry}
     return answer
 
+
+UNAUTHORIZED = _answer(*_PROBLEMS[1])
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "What was heard", "content": {"application/json": {"example": ANALYSIS}}},

@@ -14,12 +14,12 @@ from app.routers.deps import ServiceDep
 class Status(BaseModel):
     """A word on how the service is."""
 
-    status: str = Field(description="ok, ready, starting, draining or failed.")
+    status: str = Field(description="ok, ready, starting, draining, failed or memory_critical.")
 
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
     503: {
-        "description": "Starting or draining: requests for an analysis are refused",
+        "description": "Starting, draining, or short of memory: requests for an analysis are refused",
         "model": Status,
         "content": {"application/json": {"example": {"status": "starting"}}},
     }
@@ -36,5 +36,6 @@ async def health() -> JSONResponse:
 
 @router.get("/ready", summary="Does it take requests?", response_model=Status, responses=_NOT_READY)
 async def ready(service: ServiceDep) -> JSONResponse:
-    """Answers 200 once the models are loaded, until the service is asked to stop."""
-    return JSONResponse({"status": service.state}, 200 if service.state == "ready" else 503)
+    """Answers 200 once the models are loaded and while there is memory, until the service is asked to stop."""
+    status = service.status
+    return JSONResponse({"status": status}, 200 if status == "ready" else 503)

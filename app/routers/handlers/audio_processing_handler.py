@@ -1,6 +1,7 @@
 """The pipeline, stage by stage: recording -> posteriors -> alignment -> scores. Knows nothing of HTTP.
 
-Each stage takes what the last one made and lets go of it: the upload is closed when it is decoded.
+Each stage takes what the last one made and lets go of it: the upload is closed when it is decoded, the samples die
+when they have been heard, the posteriors when they are scored.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from app.core.acoustic_engine import FramePosteriors, load_engine
 from app.core.alignment import align
 from app.core.audio import SAMPLE_RATE, Recording, decode_recording
 from app.core.audio_quality import signal_to_noise_db
-from app.core.errors import AnalysisTimeout, ElocuteError, InvalidInput
+from app.core.errors import AnalysisTimeout, InvalidInput
 from app.core.fluency import Fluency, measure_fluency
 from app.core.lexicon import Lexicon, LexiconWord
+from app.core.memory_budget import MemoryBudget, analysis_mb
+from app.core.memory_utils import MemoryTracker
+from app.core.model_cache import ModelCache
 from app.core.phoneme_extractor import HeardSegment, PhonemeExtractor, free_decode
 from app.core.phonemes import CLASS_IDS, ipa
 from app.core.pitch import PitchContour, PitchTracker
@@ -44,6 +48,8 @@ from app.core.score_rules import load_rules
 from app.core.settings import Settings
 
 LANGUAGE = "en-us"
+PHONEME_MODEL = "phoneme"
+"""Name in the model cache of all that an analysis needs."""
 CONTOUR_STEP_SECONDS = 0.03
 
 
@@ -57,37 +63,51 @@ class _Models:
     scorer: PronunciationScorer
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What is left of a recording once the models have heard it: everything but its samples."""
+
+    phonemes: list[HeardSegment]
+    pitch: PitchContour
+    duration: float
+    source_sample_rate: int
+    source_channels: int
+    format: str
+    clipping_ratio: float
+    snr_db: float | None
+
+
 class AudioProcessingHandler:
-    """Owns the models and runs one analysis after another; safe to call from several threads once loaded.
+    """Owns the models and runs one analysis after another; safe to call from several threads.
 
     Args:
-        settings: which model to load, and the limits on a recording.
+        settings: which model to load, whether to keep it, and the limits on a recording.
+        budget: promises the memory of each analysis before it begins; unlimited where left out.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, budget: MemoryBudget | None = None) -> None:
         self._settings = settings
-        self._models: _Models | None = None
+        self._budget = budget or MemoryBudget.unlimited()
+        self._cache = ModelCache(keep=settings.enable_model_cache)
+
+    @property
+    def model_loads(self) -> dict[str, int]:
+        """How often each model was loaded, by name."""
+        return self._cache.loads
 
     def load(self) -> None:
-        """Load the models and warm up; takes seconds.
+        """Load the models and warm up; takes a second. Without the model cache they are only tried.
 
         Raises:
             ModelError: a model cannot be loaded.
         """
-        settings = self._settings
-        models = _Models(
-            Lexicon(),
-            PhonemeExtractor(load_engine(settings.phoneme_model, quantized=settings.use_quantization)),
-            PitchTracker(),
-            RuleScorer(load_rules()),
-        )
-        models.extractor.warm_up()
-        models.pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
-        self._models = models
+        with self._cache.lease(PHONEME_MODEL, self._load) as models:
+            models.extractor.warm_up()
+            models.pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
 
     def close(self) -> None:
         """Let go of the models."""
-        self._models = None
+        self._cache.clear()
 
     def analyze(self, request: AnalysisRequest, cancelled: Event) -> AnalysisResult:
         """Analyse one recording.
@@ -97,57 +117,81 @@ class AudioProcessingHandler:
             cancelled: looked at between stages; once set, the analysis stops.
 
         Raises:
-            ElocuteError: what is wrong with the request, or ``AnalysisTimeout`` after ``cancelled``.
+            ElocuteError: what is wrong with the request; ``MemoryCritical`` where the memory for it cannot be had now,
+                ``AnalysisTimeout`` after ``cancelled``.
         """
-        clock = _StageClock(cancelled)
-        models = self._models
-        if models is None:
-            raise ElocuteError("The models are not loaded.")
-        words = models.lexicon.words(request.text, request.pronunciations) if request.text is not None else []
-        if request.text is None and request.pronunciations is not None:
-            raise InvalidInput("Pronunciations need a text that they belong to.", field="pronunciations")
-        recording = _decode(request.audio, self._settings.max_audio_seconds)
-        clock.done("decode")
-        posteriors = models.extractor.extract(recording.waveform, cancelled)
-        clock.done("acoustic")
-        heard = free_decode(posteriors)
-        pitch = _pitch_of_speech(models.pitch, recording.waveform, heard)
-        snr = signal_to_noise_db(recording.waveform, [(h.start, h.end) for h in heard])
-        word_scores, scores, fluency = _score_text(
-            words, _Heard(posteriors, heard, pitch, recording.duration), models.scorer
-        )
-        clock.done("scoring")
+        with MemoryTracker("Audio Analysis Pipeline"), self._cache.lease(PHONEME_MODEL, self._load) as models:
+            clock = _StageClock(cancelled)
+            words = models.lexicon.words(request.text, request.pronunciations) if request.text is not None else []
+            if request.text is None and request.pronunciations is not None:
+                raise InvalidInput("Pronunciations need a text that they belong to.", field="pronunciations")
+            with MemoryTracker("Audio Processing"):
+                recording = _decode(request.audio, self._settings.max_audio_seconds)
+            clock.done("decode")
+            with self._budget.promise(analysis_mb(recording.duration), field="audio"):
+                posteriors = models.extractor.extract(recording.waveform, cancelled)
+                clock.done("acoustic")
+                heard = _hear(recording, posteriors, models.pitch)
+                del recording
+                word_scores, scores, fluency = _score_text(words, posteriors, heard, models.scorer)
+                del posteriors
+            clock.done("scoring")
+            name = models.extractor.name
         return AnalysisResult(
             request_id=request.request_id,
             mode="unscripted" if request.text is None else "scripted",
             language=LANGUAGE,
             text=request.text,
             audio=AudioInfo(
-                duration=recording.duration,
-                sample_rate=recording.source_sample_rate,
-                channels=recording.source_channels,
-                format=recording.format,
+                duration=heard.duration,
+                sample_rate=heard.source_sample_rate,
+                channels=heard.source_channels,
+                format=heard.format,
                 speech_duration=fluency.speech_duration,
-                snr_db=snr,
-                clipping_ratio=recording.clipping_ratio,
+                snr_db=heard.snr_db,
+                clipping_ratio=heard.clipping_ratio,
             ),
             scores=scores,
             words=word_scores,
-            phonemes=[_decoded(h, recording.duration) for h in heard],
+            phonemes=[_decoded(h, heard.duration) for h in heard.phonemes],
             fluency=FluencyInfo(
                 fluency.words_per_minute,
                 fluency.articulation_rate,
                 fluency.phonation_ratio,
                 [Pause(start, end) for start, end in fluency.pauses],
             ),
-            pitch=PitchInfo(pitch.median_hz, pitch.range_semitones, _contour(pitch)),
-            models=ModelNames(phoneme=models.extractor.name),
+            pitch=PitchInfo(heard.pitch.median_hz, heard.pitch.range_semitones, _contour(heard.pitch)),
+            models=ModelNames(phoneme=name),
             timings_ms=clock.timings(),
         )
 
+    def _load(self) -> _Models:
+        settings = self._settings
+        return _Models(
+            Lexicon(),
+            PhonemeExtractor(load_engine(settings.phoneme_model, quantized=settings.use_quantization)),
+            PitchTracker(),
+            RuleScorer(load_rules()),
+        )
+
+
+def _hear(recording: Recording, posteriors: FramePosteriors, tracker: PitchTracker) -> _Heard:
+    """Everything that needs the samples themselves."""
+    phonemes = free_decode(posteriors)
+    return _Heard(
+        phonemes=phonemes,
+        pitch=_pitch_of_speech(tracker, recording.waveform, phonemes),
+        duration=recording.duration,
+        source_sample_rate=recording.source_sample_rate,
+        source_channels=recording.source_channels,
+        format=recording.format,
+        clipping_ratio=recording.clipping_ratio,
+        snr_db=signal_to_noise_db(recording.waveform, [(h.start, h.end) for h in phonemes]),
+    )
+
 
 def _score_text(
-    words: list[LexiconWord], heard: _Heard, scorer: PronunciationScorer
+    words: list[LexiconWord], posteriors: FramePosteriors, heard: _Heard, scorer: PronunciationScorer
 ) -> tuple[list[Word], SentenceScores, Fluency]:
     """Align and score; without words, the fluency alone."""
     sounds = [(h.phoneme, h.start, h.end) for h in heard.phonemes]
@@ -157,20 +201,10 @@ def _score_text(
         score = scorer.fluency_without_text(fluency, pitch_range)
         return [], SentenceScores(None, None, score, None, None), fluency
     candidates = [[[CLASS_IDS[p] for p in c.phonemes] for c in word.pronunciations] for word in words]
-    alignment = align(heard.posteriors.log_probs, candidates)
+    alignment = align(posteriors.log_probs, candidates)
     fluency = measure_fluency(sounds, sum(word is not None for word in alignment.words), heard.duration)
-    spoken = SpokenText(words, alignment, heard.posteriors, heard.phonemes, fluency, pitch_range)
+    spoken = SpokenText(words, alignment, posteriors, heard.phonemes, fluency, pitch_range)
     return (*scorer.score(spoken), fluency)
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What the models made of a recording of ``duration`` seconds."""
-
-    posteriors: FramePosteriors
-    phonemes: list[HeardSegment]
-    pitch: PitchContour
-    duration: float
 
 
 class _StageClock:

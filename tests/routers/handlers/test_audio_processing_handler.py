@@ -52,9 +52,21 @@ def test_the_same_recording_scores_the_same_every_time(pipeline: AudioProcessing
     assert first.words == second.words
 
 
-def test_without_its_models_it_says_so() -> None:
-    with pytest.raises(ElocuteError, match="not loaded"):
-        AudioProcessingHandler(Settings(_env_file=None)).analyze(AnalysisRequest(b"", None, None, "id"), Event())
+def test_without_the_model_cache_every_analysis_loads_anew_and_keeps_nothing() -> None:
+    handler = AudioProcessingHandler(Settings(_env_file=None, enable_model_cache=False))
+    handler.load()
+    request = AnalysisRequest(encode(say(TEXT)), TEXT, None, "id")
+    first, second = (handler.analyze(request, Event()) for _ in range(2))
+    assert first.scores == second.scores
+    assert handler.model_loads == {"phoneme": 3}
+    assert handler._cache.loaded == []
+
+
+def test_with_it_models_are_loaded_once(pipeline: AudioProcessingHandler) -> None:
+    request = AnalysisRequest(encode(say(TEXT)), TEXT, None, "id")
+    for _ in range(2):
+        pipeline.analyze(request, Event())
+    assert pipeline.model_loads == {"phoneme": 1}
 
 
 def test_a_model_that_is_not_there_is_named() -> None:

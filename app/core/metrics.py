@@ -1,0 +1,112 @@
+"""What Prometheus reads: counted where it happens, or asked for at the scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.core.inference_executor import InferenceExecutor
+from app.core.memory_cleaner import LEVELS
+from app.core.memory_limit import MemoryLimitReader
+from app.core.memory_monitor import MemoryMonitor
+from app.core.memory_utils import MB, rss_mb
+from app.core.results import Timings
+
+STAGES = ("decode", "acoustic", "scoring", "tts", "total")
+_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The metrics of one service, in a registry of their own.
+
+    Attributes:
+        rejected: requests that were turned away, by the name of the error.
+        analyses: requests for an analysis that were answered, by status.
+    """
+
+    def __init__(
+        self, executor: InferenceExecutor, monitor: MemoryMonitor, model_loads: Callable[[], Mapping[str, int]]
+    ) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.rejected = Counter("elocute_rejected", "Requests turned away, by reason.", ["reason"], registry=registry)
+        self.analyses = Counter("elocute_analyses", "Analyses answered, by status.", ["status"], registry=registry)
+        self._stages = Histogram(
+            "elocute_stage_seconds", "Time of each stage.", ["stage"], buckets=_BUCKETS, registry=registry
+        )
+        for stage in STAGES:
+            self._stages.labels(stage)
+        registry.register(_State(executor, monitor, model_loads))
+
+    def observe(self, timings: Timings) -> None:
+        """Count the stages of one analysis."""
+        for stage in STAGES:
+            self._stages.labels(stage).observe(getattr(timings, stage) / 1000)
+
+    def text(self) -> bytes:
+        """The exposition format, version 0.0.4."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """Reads everything that has its own counters, when it is scraped."""
+
+    def __init__(
+        self, executor: InferenceExecutor, monitor: MemoryMonitor, model_loads: Callable[[], Mapping[str, int]]
+    ) -> None:
+        self._executor, self._monitor, self._model_loads = executor, monitor, model_loads
+        self._limit = MemoryLimitReader()
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing beforehand: the registry would collect just to learn the names."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of now."""
+        yield from self._memory()
+        yield from self._cleanups()
+        running = self._executor.running
+        waiting = self._executor.taken - running
+        yield _gauge("elocute_requests_in_flight", "Analyses that run.", running)
+        yield _gauge("elocute_requests_queued", "Requests being read or waiting.", waiting)
+        loads = CounterMetricFamily("elocute_model_loads", "Times that a model was loaded.", labels=["model"])
+        for model, times in self._model_loads().items():
+            loads.add_metric([model], times)
+        yield loads
+
+    def _memory(self) -> Iterator[Metric]:
+        limit, thresholds = self._limit.read(), self._monitor.thresholds
+        yield _gauge("elocute_memory_rss_bytes", "Resident set size of the process.", rss_mb() * MB)
+        yield _gauge("elocute_memory_limit_bytes", "The effective limit: cgroup or machine.", limit.total_bytes)
+        yield _gauge("elocute_memory_available_bytes", "What is left of the limit.", limit.available_bytes)
+        marks = GaugeMetricFamily("elocute_memory_threshold_bytes", "Where a level begins.", labels=["level"])
+        marks.add_metric(["warning"], thresholds.warning_mb * MB)
+        marks.add_metric(["critical"], thresholds.critical_mb * MB)
+        yield marks
+        level = GaugeMetricFamily("elocute_memory_status", "1 for the status of now.", labels=["status"])
+        for name in LEVELS:
+            level.add_metric([name], float(name == self._monitor.level))
+        yield level
+
+    def _cleanups(self) -> Iterator[Metric]:
+        counters = self._monitor.snapshot()
+        cleanups = CounterMetricFamily("elocute_memory_cleanups", "Cleanups, by kind.", labels=["kind"])
+        for kind, times in counters.cleanups.items():
+            cleanups.add_metric([kind], times)
+        yield cleanups
+        yield CounterMetricFamily(
+            "elocute_memory_objects_collected", "Objects that cleanups found.", value=counters.objects_collected
+        )
+        yield CounterMetricFamily(
+            "elocute_memory_freed_bytes", "RSS that cleanups gave back.", value=counters.freed_mb * MB
+        )
+        rises = CounterMetricFamily("elocute_memory_rises", "Times a status was reached.", labels=["status"])
+        rises.add_metric(["warning"], counters.warnings)
+        rises.add_metric(["critical"], counters.criticals)
+        yield rises
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

@@ -8,7 +8,7 @@ OUT ?= runs/acoustic
 ## the second stage: recordings joined to up to 28 s, so that long ones are heard as well as short ones
 LONG := --epochs 4 --encoder-lr 4e-5 --head-lr 1e-4 --warmup-steps 30 --join-seconds 28
 
-.PHONY: help run test lint types unit train-acoustic eval-acoustic fit-scores tune-alignment bench-corpus clean
+.PHONY: help run test lint types unit train-acoustic eval-acoustic fit-scores tune-alignment bench-corpus bench soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /: /'
@@ -58,6 +58,15 @@ tune-alignment: $(VENV)/installed-dev ## compare alignment penalties: DATA=folde
 
 bench-corpus: $(VENV)/installed-dev ## every recording through a running service's HTTP: DATA=folder
 	$(BIN)/python -m benchmarks.corpus_over_http --data $(DATA) $(ARGS)
+
+bench: $(VENV)/installed-dev ## memory and speed figures, about half an hour: allocator, request cost, cleanup, flood
+	$(BIN)/python -m benchmarks.request_cost --plot benchmarks/request_cost.png
+	$(BIN)/python -m benchmarks.cleanup_cost
+	$(BIN)/python -m benchmarks.flood
+	$(BIN)/python -m benchmarks.allocator --requests 60 --plot benchmarks/allocator.png
+
+soak: $(VENV)/installed-dev ## hours in minutes: mixed requests in a memory cgroup of their own (ARGS="--requests 3000 ...")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

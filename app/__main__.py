@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
+from types import FrameType
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from app.core.settings import Settings, explain
+if TYPE_CHECKING:
+    from app.core.settings import Settings
 
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
 EXIT_RECYCLE = 75  # EX_TEMPFAIL: not 0, so that a supervisor that restarts on failure does, too
 _END_SECONDS = 1.0  # for idle threads to notice that they may end
+
+
+def _end_at_once(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def main() -> int:
@@ -24,6 +30,11 @@ def main() -> int:
         The exit status: 0 after a signal, 1 where the service cannot start, 2 where a setting is wrong, 75 where memory
         stayed critical and ``MEMORY_RECYCLE`` is set.
     """
+    signal.signal(signal.SIGTERM, _end_at_once)  # first of all: process 1 of a container ignores what it has not set
+    from pydantic import ValidationError
+
+    from app.core.settings import Settings, explain
+
     try:
         settings = Settings()
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from app.core.settings import Settings
 from app.main import create_app
 from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 from app.server import Server, listen
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the voice of the tests imports onnxruntime
 
 
 def make_result(request: AnalysisRequest) -> AnalysisResult:

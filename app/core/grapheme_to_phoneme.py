@@ -13,14 +13,11 @@ import re
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app.core.errors import ModelError
+from app.core.onnx_session import open_session
 from app.core.phonemes import VOWELS
 from app.core.pronunciation import Pronunciation
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 CACHED_WORDS = 2048
 
@@ -90,21 +87,13 @@ class _Network:
     """hibari-tts' character transformer with CTC output (Apache-2.0), 0.65 million parameters."""
 
     def __init__(self) -> None:
-        import onnxruntime  # 20 MB, only for who needs it
-
         specification = importlib.util.find_spec("hibari")
         if specification is None or not specification.submodule_search_locations:
             raise ModelError("The package hibari-tts, whose data reads unknown words, is not installed.")
         assets = Path(specification.submodule_search_locations[0]) / "assets"
         try:
             symbols = json.loads((assets / "oov.json").read_text(encoding="utf-8"))
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
-            options.enable_cpu_mem_arena = False
-            options.log_severity_level = 3
-            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-                str(assets / "oov.onnx"), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(assets / "oov.onnx")
         except OSError as error:
             raise ModelError(f"The model that reads unknown words cannot be loaded: {error}") from error
         self._inputs = {character: index for index, character in enumerate(symbols["in"], start=1)}

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from app.core.errors import MemoryCritical, TooLarge
 from app.core.memory_usage import Usage
 
-ANALYSIS_BASE_MB = 12.0
-ANALYSIS_MB_PER_SECOND = 2.0
+ANALYSIS_BASE_MB = 10.0
+ANALYSIS_MB_PER_SECOND = 1.1
 ANALYSIS_WINDOW_SECONDS = 30.0
 ANALYSIS_MB_PER_LATER_SECOND = 0.3
 """An upper line over the memory that an analysis takes at its peak, by the length of the recording: the acoustic model

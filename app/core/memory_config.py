@@ -58,13 +58,13 @@ class MemorySettings(BaseSettings):
         2, ge=0, le=_C_INT_MAX, description="Heaps that glibc keeps for threads; 0 leaves it to glibc."
     )
     malloc_trim_threshold_kb: int = Field(
-        128,
+        0,
         ge=0,
         le=_C_INT_MAX // 1024,
         description="Free KB at a heap's end above which glibc gives them back; 0 leaves it to glibc.",
     )
     malloc_mmap_threshold_kb: int = Field(
-        128,
+        0,
         ge=0,
         le=_MMAP_THRESHOLD_MAX_KB,
         description="KB from which glibc maps a block of its own, given back when freed; 0 leaves it to glibc.",

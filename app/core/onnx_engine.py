@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from app.core.acoustic_engine import BUILT_IN_MODEL, FramePosteriors
 from app.core.errors import ModelError
 from app.core.log_mel import LogMel
-
-if TYPE_CHECKING:
-    import onnxruntime
+from app.core.onnx_session import open_session
 
 GRAPH_FILE = "graph.onnx"
 """The structure without weights, written by ``training.export_graph``."""
@@ -43,7 +41,7 @@ class OnnxEngine:
     def __init__(self, folder: Path = BUILT_IN_MODEL, *, threads: int | None = None) -> None:
         try:
             weights = _load_weights(folder / "model.safetensors")
-            self._session = _session(folder / GRAPH_FILE, weights, threads or usable_cores())
+            self._session = open_session(folder / GRAPH_FILE, threads=threads or usable_cores(), weights=weights)
         except Exception as error:  # those of onnxruntime and safetensors have no base of their own
             raise ModelError(f"{folder} holds no model of the built-in kind") from error
         self._log_mel = LogMel()
@@ -60,20 +58,6 @@ def usable_cores() -> int:
     """Cores that the process may use, as far as more of them make one recording quicker: 1 to 4."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 4)
-
-
-def _session(graph: Path, weights: dict[str, NDArray[Any]], threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the event loop wants the cores too
-    options.enable_cpu_mem_arena = False  # would keep the longest recording's memory for good
-    options.enable_mem_pattern = False  # would keep a plan for every length
-    options.add_external_initializers(
-        list(weights), [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-    )
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _load_weights(path: Path) -> dict[str, NDArray[Any]]:

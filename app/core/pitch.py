@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.core.audio import SAMPLE_RATE
+from app.core.errors import ModelError
+from app.core.onnx_session import open_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,16 +55,14 @@ class PitchTracker:
     """Tracks pitch with SwiftF0 (Nieradzik, 2025), a network of 14,000 weights; one instance serves every thread."""
 
     def __init__(self) -> None:
-        import onnxruntime  # 21 MB, only for who needs it
-        import swift_f0
+        specification = importlib.util.find_spec("swift_f0")
+        if specification is None or not specification.submodule_search_locations:
+            raise ModelError("The package swift-f0, which tracks pitch, is not installed.")
+        session = open_session(Path(specification.submodule_search_locations[0]) / "model.onnx")
+        import swift_f0  # after the session: importing onnxruntime itself, it would let it report its use
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # would keep the largest request's memory for good
-        options.enable_mem_pattern = False
         self._detector = swift_f0.SwiftF0(threads=1, spin=False)
-        model = Path(swift_f0.__file__).with_name("model.onnx")
-        self._detector.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._detector.session = session  # its own would keep the largest request's memory for good
 
     def track(self, waveform: NDArray[np.float32]) -> PitchContour:
         """Track the pitch of a recording.

@@ -1,4 +1,4 @@
-"""Every stage's buffers die as soon as the next has what it needs, and on every error: without the garbage collector."""
+"""Every stage's buffers die as soon as the next has what it needs, and on every error, without the collector's help."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""What a soak sends: recordings of many lengths and formats, good and bad, from clients that stay and that leave."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import math
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.recordings import ENCODINGS, Clip, compose, encode, speak
+
+BAD_SHARE = 0.1
+BOUNDARY = "elocute-soak-boundary"
+MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
+JSON = "application/json"
+
+HangUp = Literal["sending", "waiting"]
+
+_MIN_SECONDS = 0.3
+_LONG_SHARE = 0.15  # beyond what the log-uniform lengths have: evenly from a quarter of the longest on
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request, ready to be sent to ``POST /analyze``.
+
+    Attributes:
+        kind: what it is, for the report.
+        body: all of it.
+        content_type: of the body.
+        expected: statuses that are right; 503 with ``Retry-After`` always is. Empty where the client hangs up.
+        mode: of the answer, None where there is none.
+        hang_up: when the client leaves, None where it waits for the answer.
+        chunked: send the body without saying how long it is.
+    """
+
+    kind: str
+    body: bytes
+    content_type: str = MULTIPART
+    expected: frozenset[int] = frozenset((200,))
+    mode: Literal["scripted", "unscripted"] | None = None
+    hang_up: HangUp | None = None
+    chunked: bool = False
+
+
+class Mix:
+    """Draws requests, the same ones in the same order for the same seed; safe from any thread.
+
+    Args:
+        good: drawn at random.
+        bad: drawn in turn, in an order that is shuffled once, so that every kind comes up.
+        seed: of the draw.
+        share: how many of all requests are bad ones.
+    """
+
+    def __init__(self, good: list[Item], bad: list[Item], seed: int, share: float) -> None:
+        self._good = good
+        self._share = share
+        self._rng = random.Random(seed)
+        shuffled = self._rng.sample(bad, len(bad))
+        self._bad: Iterator[Item] = itertools.cycle(shuffled)
+        self._lock = threading.Lock()
+
+    def draw(self) -> Item:
+        """The next request."""
+        with self._lock:
+            return next(self._bad) if self._rng.random() < self._share else self._rng.choice(self._good)
+
+
+def make_mix(count: int, max_seconds: float, seed: int, bad_share: float = BAD_SHARE) -> Mix:
+    """Make the pool of bodies, which takes some seconds, and a mix that draws from it.
+
+    Args:
+        count: different good requests.
+        max_seconds: length of the longest recording.
+        seed: of lengths, formats, texts and the draw.
+        bad_share: how many of all requests are bad ones.
+    """
+    from benchmarks.bad_requests import bad_requests
+
+    rng = random.Random(seed)
+    sentences = speak()
+    good = [_good(compose(sentences, seconds, rng), rng) for seconds in _lengths(count, max_seconds, rng)]
+    return Mix(good, bad_requests(sentences, rng), seed, bad_share)
+
+
+def multipart(audio: bytes | None, filename: str = "recording", **fields: str) -> bytes:
+    """A form with a file part, where there is a recording, and other fields."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    if audio is not None:
+        disposition = f'Content-Disposition: form-data; name="audio"; filename="{filename}"'
+        parts.append(f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode())
+        parts += [audio, b"\r\n"]
+    return b"".join([*parts, f"--{BOUNDARY}--\r\n".encode()])
+
+
+def json_body(audio: bytes, **fields: object) -> bytes:
+    """The same as JSON with base64."""
+    return json.dumps({"audio_base64": base64.b64encode(audio).decode("ascii"), **fields}).encode()
+
+
+def _lengths(count: int, longest: float, rng: random.Random) -> list[float]:
+    """Seconds: many short ones, a fair share of long ones, and both extremes."""
+    shortest = min(_MIN_SECONDS, longest)
+    lengths = [shortest, longest][:count]
+    while len(lengths) < count:
+        if rng.random() < _LONG_SHARE:
+            lengths.append(rng.uniform(longest / 4, longest))
+        else:
+            lengths.append(math.exp(rng.uniform(math.log(shortest), math.log(longest))))
+    return lengths
+
+
+def _good(clip: Clip, rng: random.Random) -> Item:
+    name = rng.choice(list(ENCODINGS))
+    rate = rng.choice(ENCODINGS[name].rates)
+    audio = encode(clip.signal, name, rate, stereo=rng.random() < 0.25)
+    fields: dict[str, object] = {}
+    if rng.random() < 0.7:
+        fields["text"] = clip.text
+        if rng.random() < 0.25:
+            words: list[list[str] | None] = [None] * len(clip.text.split())
+            words[rng.randrange(len(words))] = ["L", "AY1", "T"]
+            fields["pronunciations"] = words
+    how = "json" if rng.random() < 0.3 else "multipart"
+    if how == "json":
+        body, content_type = json_body(audio, **fields), JSON
+    else:
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in fields.items()}
+        body, content_type = multipart(audio, **texts), MULTIPART
+    mode: Literal["scripted", "unscripted"] = "scripted" if "text" in fields else "unscripted"
+    return Item(f"{name} {how}", body, content_type, mode=mode)

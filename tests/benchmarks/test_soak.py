@@ -1,0 +1,228 @@
+"""The soak: what it makes of figures and answers, and a short one of the real service and of its negative control."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.bad_requests import bad_requests
+from benchmarks.load_client import Load, complain
+from benchmarks.memory_cgroup import CgroupUnavailable, make_cgroup
+from benchmarks.recordings import Clip
+from benchmarks.requests_mix import Item, Mix
+from benchmarks.soak_statistics import (
+    Bounds,
+    Ending,
+    Line,
+    Sample,
+    after_warm_up,
+    fit_line,
+    growth,
+    judge,
+)
+
+ROOT = Path(__file__).parents[2]
+FINE = Ending(answered=100, shed=10, server_errors=0, wrong=0, kills=0, exit_status=None)
+FLAT = Line(0.0005, 500.0, 0.0)
+GOOD = Item("good", b"", mode="scripted")
+ANSWER = b'{"mode": "scripted", "words": [{"word": "bear"}]}'
+
+
+@given(st.floats(-10, 10), st.floats(-1000, 1000), st.integers(0, 9))
+def test_the_slope_is_found_whatever_a_few_outliers_say(slope: float, intercept: float, outliers: int) -> None:
+    x = np.arange(200.0)
+    y = slope * x + intercept
+    y[np.arange(outliers) * 20 + 7] += 3000
+    line = fit_line(x.tolist(), y.tolist())
+    assert line is not None
+    assert line.slope == pytest.approx(slope, abs=1e-6)
+    assert line.intercept == pytest.approx(intercept, abs=1e-4)
+
+
+def test_too_few_points_have_no_slope() -> None:
+    assert fit_line([1, 2, 3], [1, 2, 3]) is None
+    assert fit_line([5] * 20, list(range(20))) is None
+
+
+def test_the_error_of_the_slope_is_that_of_the_scatter() -> None:
+    rng = np.random.default_rng(0)
+    x = np.arange(400.0)
+    slopes = [fit_line(x.tolist(), rng.normal(0, 5, 400).tolist()) for _ in range(200)]
+    found = [line.slope for line in slopes if line]
+    claimed = [line.error for line in slopes if line]
+    assert np.std(found) == pytest.approx(np.mean(claimed), rel=0.35)  # the outliers that are dropped lower it
+
+
+def samples(counts: range, growth_at: int, per_request: float) -> list[Sample]:
+    def rss(n: int) -> float:
+        return 500 + min(n, growth_at) + max(0, n - growth_at) * per_request
+
+    return [Sample(n / 10, n, rss(n), rss(n) - 50, rss(n) - 60) for n in counts]
+
+
+def test_growth_is_that_of_the_second_half() -> None:
+    line = growth(samples(range(0, 1000, 10), 400, 0.002))
+    assert line is not None
+    assert 1000 * line.slope == pytest.approx(2.0)
+    assert growth([]) is None
+
+
+@pytest.mark.parametrize(("total", "warm"), [(3000, 200), (1000, 70), (10, 10)])
+def test_the_warm_up_is_200_requests_or_a_part_of_a_short_run(total: int, warm: int) -> None:
+    sample = after_warm_up(samples(range(0, total + 1, 10), 0, 0))
+    assert sample is not None
+    assert sample.requests == warm
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "peak", "ending"),
+    [
+        ("want of memory: 1", FLAT, 500, replace(FINE, kills=1)),
+        ("ended by itself with status 0", FLAT, 500, replace(FINE, exit_status=0)),
+        ("5xx", FLAT, 500, replace(FINE, server_errors=1)),
+        ("/health", FLAT, 500, replace(FINE, health_failures=1)),
+        ("should get", FLAT, 500, replace(FINE, wrong=1)),
+        ("grows by 1.10", Line(0.0011, 500, 0), 500, FINE),
+        ("too few samples", None, 500, FINE),
+        ("peak of RSS is 901", FLAT, 901, FINE),
+        ("not 503", FLAT, 500, replace(FINE, shed=51)),
+        ("not 503", FLAT, 500, replace(FINE, answered=0, shed=0)),
+    ],
+)
+def test_each_bound_fails_alone_and_says_so(said: str, line: Line | None, peak: float, ending: Ending) -> None:
+    assert judge(Bounds(), FLAT, 900, FINE) == []
+    failures = judge(Bounds(), line, peak, ending)
+    assert len(failures) == 1
+    assert said in failures[0]
+
+
+@pytest.mark.parametrize(
+    ("item", "status", "retry_after", "content", "said"),
+    [
+        (GOOD, 200, None, ANSWER, ""),
+        (GOOD, 503, "3", b"{}", ""),
+        (GOOD, 503, None, b"{}", "Retry-After"),
+        (GOOD, 503, "0", b"{}", "Retry-After"),
+        (GOOD, 500, None, b"oh no", "500 instead of 200: oh no"),
+        (GOOD, 200, None, b"<html>", "no JSON"),
+        (GOOD, 200, None, ANSWER.replace(b"scripted", b"unscripted"), "does not fit"),
+        (GOOD, 200, None, b'{"mode": "scripted", "words": []}', "does not fit"),
+        (replace(GOOD, expected=frozenset((413, 415))), 415, None, b"{}", ""),
+        (replace(GOOD, expected=frozenset((413, 415))), 200, None, ANSWER, "200 instead of 413 or 415"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_noticed(
+    item: Item, status: int, retry_after: str | None, content: bytes, said: str
+) -> None:
+    complaint = complain(item, status, retry_after, content)
+    assert said in complaint
+    assert bool(complaint) == bool(said)
+
+
+def test_the_same_seed_draws_the_same_and_every_bad_kind_comes_up() -> None:
+    good = [Item(str(number), b"") for number in range(10)]
+    bad = [Item(f"bad {number}", b"") for number in range(8)]
+    first, second, other = (Mix(good, bad, seed, 0.1) for seed in (1, 1, 2))
+    drawn = [first.draw().kind for _ in range(400)]
+    assert drawn == [second.draw().kind for _ in drawn]
+    assert drawn != [other.draw().kind for _ in drawn]
+    assert {kind for kind in drawn if kind.startswith("bad")} == {item.kind for item in bad}
+    assert 20 <= sum(kind.startswith("bad") for kind in drawn) <= 60
+
+
+def test_clients_end_when_nobody_listens_and_say_it_is_a_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with Load(port, Mix([GOOD], [], 1, 0.0), 3, None) as load:
+        while not load.over:
+            load.wait(3, 0.1)
+    assert load.outcomes.server_errors == load.outcomes.done == 3
+    assert "no answer" in load.outcomes.notes[0]
+
+
+def soak(tmp_path: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
+    """Exit status, everything that was said, and the report."""
+    command = [sys.executable, "-m", "benchmarks.soak", "--report", str(tmp_path / "report.json"), *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90, check=False
+    )
+    report = tmp_path / "report.json"
+    return done.returncode, done.stdout, json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
+
+
+def kinds_of_bad_requests() -> set[str]:
+    import random
+
+    noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    return {item.kind for item in bad_requests([Clip(noise, "bear")] * 2, random.Random(0))}
+
+
+def test_the_service_passes_a_short_soak(tmp_path: Path) -> None:
+    picture = tmp_path / "soak.png"
+    status, said, report = soak(
+        tmp_path,
+        *("--requests", "48", "--concurrency", "4", "--pool", "10", "--max-seconds", "3", "--bad-share", "0.6"),
+        *("--slope-bound", "1e6", "--peak-bound", "4000", "--plot", str(picture)),  # so few say nothing of a slope
+    )
+    assert status == 0, said
+    assert said.rstrip().endswith("PASS")
+    assert report["passed"]
+    assert report["requests"] == 48 == sum(report["statuses"].values())
+    assert set(report["statuses"]) == {"200", "400", "413", "415", "422", "hung up"}
+    assert report["kinds"].keys() >= kinds_of_bad_requests()
+    assert report["kills"] == 0
+    memory = report["memory_mb"]
+    assert 50 < memory["at_the_end"]["uss"] <= memory["at_the_end"]["pss"] <= memory["at_the_end"]["rss"]
+    assert memory["at_the_end"]["rss"] <= memory["peak_rss"]
+    assert report["health_seconds"]["max"] > 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    if report["cgroup"] == "no cgroup":
+        assert "Going on without one" in said
+    else:
+        assert 0 < memory["peak_working_set"] < 4096
+
+
+def test_the_negative_control_is_killed_where_it_has_a_limit(tmp_path: Path) -> None:
+    try:
+        make_cgroup(1 << 30).remove()
+    except CgroupUnavailable as error:
+        pytest.skip(str(error))
+    status, said, report = soak(
+        tmp_path, "--leaky", "--limit-mib", "500", "--pool", "8", "--max-seconds", "3", "--bad-share", "0"
+    )
+    assert status == 1, said
+    assert report["kills"] >= 1
+    assert report["exit_status"] == -signal.SIGKILL
+    assert "FAIL: the kernel killed" in said
+
+
+def test_a_soak_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "5", "--pool", "3", "--max-seconds", "1"]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        env={"PATH": "/bin:/usr/bin", "TMPDIR": str(tmp_path)},
+    )
+    assert process.stderr
+    with process.stderr:
+        said = b""
+        while b"RSS" not in said:  # of the progress bar: requests are being sent
+            said += (piece := process.stderr.read1(4096))  # type: ignore[attr-defined]
+            assert piece, said
+        process.send_signal(signal.SIGTERM)
+        said += process.stderr.read()
+    assert process.wait(30) == 130, said
+    assert b"Interrupted" in said
+    assert not list(tmp_path.iterdir())

@@ -190,3 +190,35 @@ def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
         accepted, _address = listener.accept()
         with accepted:
             assert accepted.proto == socket.IPPROTO_TCP
+
+
+def test_a_process_whose_memory_stays_critical_ends_for_a_new_one(launch: Launch) -> None:
+    server = launch(
+        load="import app.core.memory_guard as guard; guard.RECYCLE_SECONDS = 0.1; guard.WATCH_SECONDS = 0.05",
+        analyze="AudioProcessingHandler.kept = bytearray(500 << 20)",
+        MEMORY_RECYCLE="true",
+        MEMORY_WARNING_THRESHOLD_MB="300",
+        MEMORY_CRITICAL_THRESHOLD_MB="400",
+    )
+    url = server.url()
+    until_ready(url)
+    assert httpx.post(f"{url}/analyze", files={"audio": ("a.wav", b"abc")}).status_code == 422
+    status, _, errors = server.end()
+    assert status == 75
+    assert "exceeds critical threshold 400MB" in errors
+    assert "this process ends, for a new one" in errors
+    assert "closed" in errors
+
+
+def test_thresholds_that_contradict_the_limit_are_one_line(launch: Launch) -> None:
+    status, output, errors = launch(MEMORY_WARNING_THRESHOLD_MB="100000000").end()
+    assert (status, output) == (2, "")
+    assert errors.startswith("elocute: MEMORY_WARNING_THRESHOLD_MB (100000000) must be below")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_signal_in_the_first_moment_ends_it(launch: Launch) -> None:
+    server = launch(load="time.sleep(60)")
+    time.sleep(0.15)  # the interpreter is up, the service is not
+    server.process.terminate()
+    assert server.end(5)[0] in (0, -signal.SIGTERM)  # the latter where even the interpreter was not; never a hang

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.core.errors import AnalysisTimeout, ServiceBusy
 from app.core.inference_executor import InferenceExecutor
 from app.core.memory_cleaner import LEVELS
 from app.core.memory_limit import MemoryLimitReader
@@ -20,25 +21,31 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The metrics of one service, in a registry of their own.
-
-    Attributes:
-        rejected: requests that were turned away, by the name of the error.
-        analyses: requests for an analysis that were answered, by status.
-    """
+    """The metrics of one service, in a registry of their own."""
 
     def __init__(
         self, executor: InferenceExecutor, monitor: MemoryMonitor, model_loads: Callable[[], Mapping[str, int]]
     ) -> None:
         self._registry = registry = CollectorRegistry()
-        self.rejected = Counter("elocute_rejected", "Requests turned away, by reason.", ["reason"], registry=registry)
-        self.analyses = Counter("elocute_analyses", "Analyses answered, by status.", ["status"], registry=registry)
+        self._rejected = Counter("elocute_rejected", "Requests turned away, by reason.", ["reason"], registry=registry)
+        self._answers = Counter("elocute_answers", "Answers of /analyze, by status.", ["status"], registry=registry)
         self._stages = Histogram(
             "elocute_stage_seconds", "Time of each stage.", ["stage"], buckets=_BUCKETS, registry=registry
         )
         for stage in STAGES:
             self._stages.labels(stage)
         registry.register(_State(executor, monitor, model_loads))
+
+    def count(self, status: int, error: Exception | None = None) -> None:
+        """Count an answer of /analyze.
+
+        Args:
+            status: of the answer.
+            error: that it tells of; one that may pass by itself is counted as a rejection, too.
+        """
+        self._answers.labels(status).inc()
+        if isinstance(error, ServiceBusy | AnalysisTimeout):
+            self._rejected.labels(error.name).inc()
 
     def observe(self, timings: Timings) -> None:
         """Count the stages of one analysis."""

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import AnalysisTimeout, ElocuteError, InvalidInput, ServiceBusy
+from app.core.errors import ElocuteError, InvalidInput
 from app.core.inference_executor import Place
 from app.core.lifecycle import Handler, Service
 from app.core.memory_budget import upload_mb
 from app.core.metrics import Metrics
 from app.core.results import AnalysisRequest
 from app.core.settings import Settings
-from app.routers import openapi_examples, schemas
+from app.routers import openapi_examples, problems, schemas
 from app.routers.deps import ServiceDep, require_api_key
 from app.routers.submission import Submission, read_submission
 
@@ -45,9 +45,10 @@ async def analyze(request: Request, service: ServiceDep) -> Response:
     """
     try:
         content = await _answer(request, service)
-    except (ServiceBusy, AnalysisTimeout) as error:
-        service.metrics.rejected.labels(error.name).inc()
+    except Exception as error:
+        service.metrics.count(problems.respond_status(error), error)
         raise
+    service.metrics.count(200)
     return Response(content, media_type="application/json")
 
 

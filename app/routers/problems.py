@@ -85,6 +85,15 @@ def respond(error: Exception, scope: Any) -> Response:
     return _answer(of(unexpected, request_id))
 
 
+def respond_status(error: Exception) -> int:
+    """The status that :func:`respond` answers an exception with."""
+    if isinstance(error, ClientDisconnect):
+        return CLIENT_CLOSED_REQUEST
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return status_of(errors.InvalidInput if isinstance(error, RequestValidationError) else type(error))
+
+
 def of(error: errors.ElocuteError, request_id: str) -> Problem:
     """Describe an error of ours."""
     kind = type(error)
@@ -98,7 +107,7 @@ def of(error: errors.ElocuteError, request_id: str) -> Problem:
     )
 
 
-def status_of(kind: type[errors.ElocuteError]) -> int:
+def status_of(kind: type[Exception]) -> int:
     """The status of a class of errors: its own or that of its nearest base, 500 without one."""
     return next((STATUS[base] for base in kind.__mro__ if base in STATUS), 500)
 

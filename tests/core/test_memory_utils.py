@@ -20,11 +20,11 @@ import pytest
 
 from app.core import allocator, memory_utils
 from app.core.allocator import which_allocator
+from app.core.heap_cleaner import HeapCleaner
 from app.core.memory_limit import MemoryLimit
 from app.core.memory_utils import (
     MB,
     STAGE_LOGGER,
-    HeapCleaner,
     MemoryTracker,
     cleanup_after,
     configure_memory_logging,

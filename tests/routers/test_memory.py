@@ -57,6 +57,7 @@ def test_a_cleanup_says_what_it_did(server: Any) -> None:
         for _ in range(500):
             cycle = Cycle()
             cycle.me = cycle  # type: ignore[attr-defined]
+        del cycle
         answer = server.client.post("/memory/cleanup")
     finally:
         gc.enable()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 from threading import Event
 
 import pytest
@@ -73,3 +75,16 @@ def test_a_model_that_is_not_there_is_named() -> None:
     handler = AudioProcessingHandler(Settings(_env_file=None, phoneme_model="./no-such-model"))
     with pytest.raises(ModelError, match="no-such-model"):
         handler.load()
+
+
+def test_its_stages_are_logged_where_that_is_asked_for(
+    pipeline: AudioProcessingHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="app.memory.stages")
+    pipeline.analyze(AnalysisRequest(encode(say(TEXT)), TEXT, None, "id"), Event())
+    lines = [record.getMessage() for record in caplog.records if record.name == "app.memory.stages"]
+    figures = r" RSS: \d+\.\dMB, Percent: \d+\.\d%, Available: \d+\.\dMB"
+    assert [bool(re.fullmatch(r"\[Audio (Processing|Analysis Pipeline)\]" + figures, line)) for line in lines] == [
+        True
+    ] * 2
+    assert [line[: line.index("]") + 1] for line in lines] == ["[Audio Processing]", "[Audio Analysis Pipeline]"]

@@ -6,6 +6,7 @@ Plain ``http.client`` on threads: bodies are made beforehand, so a client does l
 from __future__ import annotations
 
 import collections
+import contextlib
 import http.client
 import json
 import socket
@@ -84,6 +85,9 @@ class Load:
         self._lock = threading.Lock()
         self._progress = threading.Condition(self._lock)
         self._stop = threading.Event()
+        self._gate = threading.Event()
+        self._gate.set()
+        self._under_way = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"client {number}", daemon=True) for number in range(clients)
         ]
@@ -106,6 +110,25 @@ class Load:
     def stop(self) -> None:
         """Let every client end after the request that it is at."""
         self._stop.set()
+        self._gate.set()
+
+    @contextlib.contextmanager
+    def rest(self, seconds: float) -> Iterator[bool]:
+        """Hold the clients back for a ``with`` block, once the requests under way are over.
+
+        Args:
+            seconds: to wait for those at most.
+
+        Yields:
+            Whether none is under way any more.
+        """
+        self._gate.clear()
+        try:
+            with self._progress:
+                idle = self._progress.wait_for(lambda: not self._under_way, seconds)
+            yield idle
+        finally:
+            self._gate.set()
 
     def wait(self, done: int, seconds: float) -> None:
         """Wait until that many requests are over, or for that long."""
@@ -114,12 +137,16 @@ class Load:
 
     def _items(self) -> Iterator[Item]:
         while not self._stop.is_set():
+            self._gate.wait()
             with self._lock:
+                if not self._gate.is_set():
+                    continue
                 if self._left is not None:
                     if self._left == 0:
                         return
                     self._left -= 1
                 item = self._mix.draw()
+                self._under_way += 1
             yield item
 
     def _work(self) -> None:
@@ -135,6 +162,7 @@ class Load:
                 gone = isinstance(error, ConnectionRefusedError)  # nobody listens any more
             seconds = time.perf_counter() - started
             with self._progress:
+                self._under_way -= 1
                 if not (self._stop.is_set() and status == NO_ANSWER):  # the service is being stopped
                     self.outcomes.count(item, status, seconds, complaint)
                 self._progress.notify_all()

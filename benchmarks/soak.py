@@ -37,6 +37,10 @@ EXIT_INTERRUPTED = 130
 _SAMPLE_SECONDS = 0.5
 _SAMPLE_REQUESTS = 25  # fewer in a short run
 _SAMPLES_OF_REQUESTS = 40
+_REST_REQUESTS = 50  # fewer in a short run
+_RESTS = 20
+_REST_SECONDS = 0.2  # for the cleanup after the last request
+_REST_WAIT_SECONDS = 30.0
 _HOPELESS_REQUESTS = 40  # the negative control is stopped after these, once it is far beyond the bound
 _HOPELESS_PEAK = 2.0
 _DYING_SECONDS = 5.0  # from the kernel's decision to the end of a process
@@ -123,8 +127,15 @@ def _watch(
     cgroup: MemoryCgroup | None,
     options: argparse.Namespace,
 ) -> None:
-    """Sample every half second and after every 25 requests, until all are over or nothing is left to be seen."""
+    """Sample every half second and after every 25 requests, until all are over or nothing is left to be seen.
+
+    Every 50 requests the clients wait until nothing is under way: what is left then is what the service holds on to,
+    without the recordings that come and go.
+    """
     started = time.monotonic()
+    next_rest = between_rests = _REST_REQUESTS
+    if not options.minutes:
+        next_rest = between_rests = max(1, min(_REST_REQUESTS, options.requests // _RESTS))
     seconds = 60 * (options.minutes or 0)
     step = _SAMPLE_REQUESTS if seconds else max(1, min(_SAMPLE_REQUESTS, options.requests // _SAMPLES_OF_REQUESTS))
     with tqdm(total=seconds or options.requests, unit="s" if seconds else "requests") as bar:
@@ -132,6 +143,11 @@ def _watch(
             load.wait((load.outcomes.done // step + 1) * step, _SAMPLE_SECONDS)
             measured.duration = time.monotonic() - started
             _take_sample(measured, service, cgroup)
+            if load.outcomes.done >= next_rest:
+                next_rest = load.outcomes.done + between_rests
+                with load.rest(_REST_WAIT_SECONDS) as idle:
+                    time.sleep(_REST_SECONDS)
+                    _take_sample(measured, service, cgroup, at_rest=idle)
             if measured.samples:
                 bar.set_postfix_str(f"RSS {measured.samples[-1].rss:.0f} MB", refresh=False)
             bar.update(min(bar.total, round(measured.duration) if seconds else load.outcomes.done) - bar.n)
@@ -149,7 +165,9 @@ def _watch(
                 return
 
 
-def _take_sample(measured: Measured, service: ServiceProcess, cgroup: MemoryCgroup | None) -> None:
+def _take_sample(
+    measured: Measured, service: ServiceProcess, cgroup: MemoryCgroup | None, *, at_rest: bool = False
+) -> None:
     measured.exit_status = service.exit_status
     if cgroup is not None:
         measured.kills, measured.times_at_limit = cgroup.kills(), cgroup.times_at_limit()
@@ -165,6 +183,7 @@ def _take_sample(measured: Measured, service: ServiceProcess, cgroup: MemoryCgro
             *memory,
             None if used is None else used.total / MEGABYTE,
             None if used is None else used.working_set / MEGABYTE,
+            at_rest,
         )
     )
 

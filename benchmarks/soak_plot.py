@@ -39,7 +39,11 @@ def _panel(panel: Axes, report: dict[str, Any]) -> None:
     done = columns.get("requests", ())
     panel.plot(done, columns.get("rss", ()), color="tab:blue", linewidth=1.2, label="RSS")
     panel.plot(done, columns.get("pss", ()), color="tab:cyan", linewidth=0.9, label="PSS")
-    line = report["slope_mb_per_1000"]["rss"]
+    rests = [
+        (x, y) for x, y, rest in zip(done, columns.get("rss", ()), columns.get("at_rest", ()), strict=True) if rest
+    ]
+    panel.plot(*zip(*rests, strict=True) if rests else ((), ()), "o", markersize=3, color="black", label="RSS at rest")
+    line = report["slope_mb_per_1000"]["rss_at_rest"]
     if line and done:
         ends = [done[-1] / 2, done[-1]]
         panel.plot(
@@ -47,7 +51,7 @@ def _panel(panel: Axes, report: dict[str, Any]) -> None:
             [line["intercept"] + line["slope"] / 1000 * x for x in ends],
             color="tab:red",
             linestyle="--",
-            label=f"fit: {line['slope']:+.2f} MB per 1,000 requests",
+            label=f"fit at rest: {line['slope']:+.2f} MB per 1,000 requests",
         )
     peak = report["bounds"]["peak_mb"]
     panel.axhline(peak, color=_GREY, linestyle=":", label=f"bound of the peak: {peak:g} MB")

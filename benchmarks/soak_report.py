@@ -65,7 +65,7 @@ def make_report(measured: Measured, bounds: Bounds, options: dict[str, Any]) -> 
     outcomes = measured.outcomes
     statuses = {name: outcomes.statuses[code] for code, name in ((HUNG_UP, "hung up"), (NO_ANSWER, "no answer"))}
     answered = outcomes.done - sum(statuses.values())
-    rss, pss = growth(measured.samples), growth(measured.samples, "pss")
+    under_load, at_rest = growth(measured.samples), growth(measured.samples, at_rest=True)
     warm = after_warm_up(measured.samples)
     last = measured.samples[-1] if measured.samples else None
     ending = Ending(
@@ -77,7 +77,7 @@ def make_report(measured: Measured, bounds: Bounds, options: dict[str, Any]) -> 
         exit_status=measured.exit_status,
         health_failures=measured.health_failures,
     )
-    failures = judge(bounds, rss, measured.peak_rss, ending)
+    failures = judge(bounds, at_rest, under_load, measured.peak_rss, ending)
     return {
         "passed": not failures,
         "failures": failures,
@@ -103,7 +103,11 @@ def make_report(measured: Measured, bounds: Bounds, options: dict[str, Any]) -> 
             ),
             "peak_working_set": max((s.working_set for s in measured.samples if s.working_set), default=None),
         },
-        "slope_mb_per_1000": {"rss": _slope(rss), "pss": _slope(pss)},
+        "slope_mb_per_1000": {
+            "rss": _slope(under_load),
+            "rss_at_rest": _slope(at_rest),
+            "pss_at_rest": _slope(growth(measured.samples, "pss", at_rest=True)),
+        },
         "cgroup": measured.cgroup,
         "kills": measured.kills,
         "times_at_limit": measured.times_at_limit,
@@ -128,8 +132,9 @@ def table(report: dict[str, Any]) -> str:
         ("RSS, PSS at the end, MB", f"{_number(last.get('rss'))}, {_number(last.get('pss'))}"),
         ("peak RSS, MB", f"{_number(memory['peak_rss'])} (after warm-up {_number(memory['peak_rss_after_warm_up'])})"),
         ("peak working set of the cgroup, MB", _number(memory["peak_working_set"])),
-        ("slope of RSS, MB per 1,000 requests", _with_error(slope["rss"])),
-        ("slope of PSS, MB per 1,000 requests", _with_error(slope["pss"])),
+        ("slope at rest, MB per 1,000 requests", _with_error(slope["rss_at_rest"])),
+        ("the same of PSS", _with_error(slope["pss_at_rest"])),
+        ("slope under load, MB per 1,000 requests", _with_error(slope["rss"])),
         ("memory limit", report["cgroup"]),
         ("kills, times at the limit", f"{report['kills']}, {report['times_at_limit']}"),
         (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLE_FIELDS = ("seconds", "requests", "rss", "pss", "uss", "cgroup", "working_set")
+SAMPLE_FIELDS = ("seconds", "requests", "rss", "pss", "uss", "cgroup", "working_set", "at_rest")
 WARM_UP_REQUESTS = 200
 
 _WARM_UP_SHARE = 0.07  # of a short run
@@ -27,6 +27,7 @@ class Sample:
         uss: pages of its own.
         cgroup: what counts against the cgroup's limit; None without one.
         working_set: the same less file cache that can be given up.
+        at_rest: no request was under way.
     """
 
     seconds: float
@@ -36,6 +37,7 @@ class Sample:
     uss: float
     cgroup: float | None = None
     working_set: float | None = None
+    at_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,12 @@ def fit_line(x: Sequence[float], y: Sequence[float]) -> Line | None:
     return _least_squares(xs[kept], ys[kept])
 
 
-def growth(samples: Sequence[Sample], field: str = "rss") -> Line | None:
-    """MB per request over the second half of a run; None where that has too few samples."""
+def growth(samples: Sequence[Sample], field: str = "rss", *, at_rest: bool = False) -> Line | None:
+    """MB per request over the second half of a run, under load or at rest; None where that has too few samples."""
     if not samples:
         return None
     middle = samples[-1].requests / 2
-    half = [sample for sample in samples if sample.requests >= middle]
+    half = [sample for sample in samples if sample.requests >= middle and sample.at_rest == at_rest]
     return fit_line([sample.requests for sample in half], [getattr(sample, field) for sample in half])
 
 
@@ -131,13 +133,24 @@ def percentiles(values: Sequence[float], at: Sequence[float] = (50, 95, 99)) -> 
     return [float(value) for value in np.percentile(values, at)] if values else None
 
 
-def judge(bounds: Bounds, line: Line | None, peak: float, ending: Ending) -> list[str]:
-    """A sentence for every bound that is broken; none for a run that passes."""
+def judge(bounds: Bounds, at_rest: Line | None, under_load: Line | None, peak: float, ending: Ending) -> list[str]:
+    """A sentence for every bound that is broken; none for a run that passes.
+
+    At rest the slope itself has to keep its bound. Under load, recordings that come and go make it uncertain by more
+    than the bound: there it fails where it is beyond the bound by twice its standard error.
+    """
     failures = _broken_service(bounds, ending)
-    if line is None:
+    if at_rest is None and under_load is None:
         failures.append("there are too few samples for a slope: send more requests")
-    elif 1000 * line.slope > bounds.slope:
-        failures.append(f"RSS grows by {1000 * line.slope:.2f} MB per 1,000 requests, more than {bounds.slope:g}")
+    if at_rest is not None and 1000 * at_rest.slope > bounds.slope:
+        failures.append(
+            f"RSS at rest grows by {1000 * at_rest.slope:.2f} MB per 1,000 requests, more than {bounds.slope:g}"
+        )
+    if under_load is not None and 1000 * (under_load.slope - 2 * under_load.error) > bounds.slope:
+        slope, error = 1000 * under_load.slope, 1000 * under_load.error
+        failures.append(
+            f"RSS under load grows by {slope:.2f} ± {error:.2f} MB per 1,000 requests, more than {bounds.slope:g}"
+        )
     if peak > bounds.peak:
         failures.append(f"the peak of RSS is {peak:.0f} MB, more than {bounds.peak:g}")
     return failures

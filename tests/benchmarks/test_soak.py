@@ -94,17 +94,38 @@ def test_the_warm_up_is_200_requests_or_a_part_of_a_short_run(total: int, warm: 
         ("/health", FLAT, 500, replace(FINE, health_failures=1)),
         ("should get", FLAT, 500, replace(FINE, wrong=1)),
         ("grows by 1.10", Line(0.0011, 500, 0), 500, FINE),
-        ("too few samples", None, 500, FINE),
         ("peak of RSS is 901", FLAT, 901, FINE),
         ("not 503", FLAT, 500, replace(FINE, shed=51)),
         ("not 503", FLAT, 500, replace(FINE, answered=0, shed=0)),
     ],
 )
 def test_each_bound_fails_alone_and_says_so(said: str, line: Line | None, peak: float, ending: Ending) -> None:
-    assert judge(Bounds(), FLAT, 900, FINE) == []
-    failures = judge(Bounds(), line, peak, ending)
+    assert judge(Bounds(), FLAT, FLAT, 900, FINE) == []
+    failures = judge(Bounds(), line, FLAT, peak, ending)
     assert len(failures) == 1
     assert said in failures[0]
+
+
+def test_without_any_line_a_run_cannot_pass() -> None:
+    [failure] = judge(Bounds(), None, None, 500, FINE)
+    assert "too few samples" in failure
+    assert judge(Bounds(), None, FLAT, 500, FINE) == []
+
+
+def test_under_load_only_growth_beyond_the_error_fails() -> None:
+    assert judge(Bounds(), FLAT, Line(0.005, 500, 0.0021), 500, FINE) == []
+    [failure] = judge(Bounds(), FLAT, Line(0.005, 500, 0.0019), 500, FINE)
+    assert "under load grows by 5.00 ± 1.90" in failure
+
+
+def test_rests_and_load_have_a_line_each() -> None:
+    mixed = [replace(s, at_rest=n % 2 == 0, rss=s.rss + 40 * (n % 2)) for n, s in enumerate(samples(range(400), 0, 0))]
+    line = growth(mixed, at_rest=True)
+    assert line is not None
+    assert line.intercept == pytest.approx(500)
+    loaded = growth(mixed)
+    assert loaded is not None
+    assert loaded.intercept == pytest.approx(540)
 
 
 @pytest.mark.parametrize(

@@ -193,13 +193,13 @@ def test_the_service_passes_a_short_soak(tmp_path: Path) -> None:
     picture = tmp_path / "soak.png"
     status, said, report = soak(
         tmp_path,
-        *("--requests", "48", "--concurrency", "4", "--pool", "10", "--max-seconds", "3", "--bad-share", "0.6"),
+        *("--requests", "96", "--concurrency", "4", "--pool", "10", "--max-seconds", "3", "--bad-share", "0.6"),
         *("--slope-bound", "1e6", "--peak-bound", "4000", "--plot", str(picture)),  # so few say nothing of a slope
     )
     assert status == 0, said
     assert said.rstrip().endswith("PASS")
     assert report["passed"]
-    assert report["requests"] == 48 == sum(report["statuses"].values())
+    assert report["requests"] == 96 == sum(report["statuses"].values())
     assert set(report["statuses"]) == {"200", "400", "413", "415", "422", "hung up"}
     assert report["kinds"].keys() >= kinds_of_bad_requests()
     assert report["kills"] == 0

@@ -52,7 +52,8 @@ class Mix:
     """Draws requests, the same ones in the same order for the same seed; safe from any thread.
 
     Args:
-        good: drawn at random.
+        good: each drawn once before any comes again, in an order that is shuffled anew every time: were they drawn
+            freely, a run of long ones at its end would look like growth.
         bad: drawn in turn, in an order that is shuffled once, so that every kind comes up.
         seed: of the draw.
         share: how many of all requests are bad ones.
@@ -60,6 +61,7 @@ class Mix:
 
     def __init__(self, good: list[Item], bad: list[Item], seed: int, share: float) -> None:
         self._good = good
+        self._deck: list[Item] = []
         self._share = share
         self._rng = random.Random(seed)
         shuffled = self._rng.sample(bad, len(bad))
@@ -69,7 +71,10 @@ class Mix:
     def draw(self) -> Item:
         """The next request."""
         with self._lock:
-            return next(self._bad) if self._rng.random() < self._share else self._rng.choice(self._good)
+            if self._rng.random() < self._share:
+                return next(self._bad)
+            self._deck = self._deck or self._rng.sample(self._good, len(self._good))
+            return self._deck.pop()
 
 
 def make_mix(count: int, max_seconds: float, seed: int, bad_share: float = BAD_SHARE) -> Mix:

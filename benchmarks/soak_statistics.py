@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ WARM_UP_REQUESTS = 200
 _WARM_UP_SHARE = 0.07  # of a short run
 _OUTLIERS = 0.05
 _FEWEST_SAMPLES = 8
+_STRETCHES = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Line:
     Attributes:
         slope: per unit of x.
         intercept: at x = 0.
-        error: standard error of the slope, as if the residuals were independent, which samples in time are not quite.
+        error: standard error of the slope.
     """
 
     slope: float
@@ -117,7 +118,16 @@ def growth(samples: Sequence[Sample], field: str = "rss", *, at_rest: bool = Fal
         return None
     middle = samples[-1].requests / 2
     half = [sample for sample in samples if sample.requests >= middle and sample.at_rest == at_rest]
-    return fit_line([sample.requests for sample in half], [getattr(sample, field) for sample in half])
+    x, y = [float(sample.requests) for sample in half], [float(getattr(sample, field)) for sample in half]
+    line = fit_line(x, y)
+    if line is None:
+        return None
+    # Neighbours in time are alike, so that each counts for less than one: means of stretches are nearly independent.
+    stretches = [part for part in np.array_split(np.arange(len(x)), _STRETCHES) if len(part)]
+    means = fit_line(
+        [float(np.mean(np.take(x, s))) for s in stretches], [float(np.mean(np.take(y, s))) for s in stretches]
+    )
+    return line if means is None else replace(line, error=max(line.error, means.error))
 
 
 def after_warm_up(samples: Sequence[Sample]) -> Sample | None:

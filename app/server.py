@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -61,6 +62,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to drain, or stop at once where that has begun already; called within a signal handler."""
+        if self.service is not None and self.service.recycling:
+            self.service.recycling = False  # asked to stop meanwhile: there is nothing to start anew
+            return
         if self._deadline is not None or self.service is None:
             self.should_exit = True
             self.force_exit = self._deadline is not None and sig == signal.SIGINT
@@ -74,6 +78,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and say where."""
         await super().startup(sockets)
+        if self.service is not None:
+            self.service.on_recycle = partial(self._begin_to_drain, self.service)
         if sockets and not self.should_exit:
             sys.stdout.write(f"Elocute is at {_url(sockets[0])} (docs at /docs)\n")
             sys.stdout.flush()
@@ -84,8 +90,6 @@ class Server(uvicorn.Server):
         if service is not None:
             if service.failure is not None:
                 return True
-            if service.recycling and self._deadline is None:
-                self._begin_to_drain(service)
             if self._deadline is not None and (service.idle or time.monotonic() > self._deadline):
                 return True
         return await super().on_tick(counter)

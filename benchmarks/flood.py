@@ -9,6 +9,7 @@ missed: another answer, /health at 50 ms or more, RSS more than 5 % off.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import threading
 import time
@@ -51,8 +52,10 @@ def _flood(options: argparse.Namespace, cgroup: MemoryCgroup | None) -> int:
         service.wait_until_ready()
         _one_by_one(service.port, items, _WARM_UP)
         before = _rss(service, 5)
-        with HealthProbe(service.port, interval=0.02) as probe:
-            answers, seconds = flood(service.port, items, options.clients)
+        with multiprocessing.get_context("spawn").Pool(1) as other_process:  # the probe shall not wait for the clients
+            other_process.apply(len, ([],))  # it is up
+            with HealthProbe(service.port, interval=0.01) as probe:
+                answers, seconds = other_process.apply(flood, (service.port, items, options.clients))
         waits = [1000 * wait for wait in probe.seconds]
         peak = service.peak_rss() or 0.0
         time.sleep(max(0.0, options.settle - 5))

@@ -25,8 +25,8 @@ class HeapCleaner:
         self._lock = threading.RLock()  # a finalizer may ask for a cleanup in the middle of one
         self._begun = [0, 0, 0]  # cleanups that covered each generation
 
-    def clean(self, generation: int) -> int:
-        """Do what :func:`force_cleanup` says."""
+    def clean(self, generation: int, *, trim: bool = True) -> int:
+        """Do what :func:`app.core.memory_utils.force_cleanup` says; ``trim`` gives free heap back, too."""
         if generation not in range(3):
             raise ValueError(f"The generation is 0, 1 or 2, not {generation}.")
         begun_before = self._begun[generation]
@@ -36,8 +36,9 @@ class HeapCleaner:
             for covered in range(generation + 1):
                 self._begun[covered] += 1
             collected = gc.collect(generation)
-            _empty_cuda_cache()
-            allocator.trim()
+            if trim:
+                _empty_cuda_cache()
+                allocator.trim()
             return collected
 
     def freeze(self) -> int:

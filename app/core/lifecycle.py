@@ -12,11 +12,11 @@ from typing import Literal, Protocol
 from app.core import allocator
 from app.core.errors import NotReady
 from app.core.inference_executor import InferenceExecutor, Place
-from app.core.memory_budget import MemoryBudget, analysis_mb
+from app.core.memory_budget import MemoryBudget, Promise, analysis_mb
 from app.core.memory_guard import WATCH_SECONDS, MemoryGuard
 from app.core.memory_monitor import MemoryMonitor
 from app.core.memory_usage import UsageReader
-from app.core.memory_utils import configure_memory_logging, freeze_heap
+from app.core.memory_utils import configure_memory_logging, force_cleanup, freeze_heap
 from app.core.metrics import Metrics
 from app.core.results import AnalysisRequest, AnalysisResult
 from app.core.settings import Settings
@@ -26,6 +26,8 @@ Status = Literal["starting", "ready", "draining", "failed", "memory_critical"]
 
 _RETRY_AFTER_SECONDS = 5
 _PATIENCE_SECONDS = 5.0  # for jobs that still run when the server has stopped serving
+
+_RESERVE_SECONDS = 30.0  # of audio: what uploads leave room for, for each analysis that may run
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Service:
             ``failed`` where the models cannot be loaded, which ``failure`` explains.
         failure: why loading failed.
         recycling: it drains because its memory stays critical, and wants to be started anew.
+        on_recycle: ends the process once it has drained; set by the server, without it there is no recycling.
         monitor: of the memory.
         metrics: for Prometheus.
     """
@@ -77,9 +80,16 @@ class Service:
         self.monitor = monitor
         self.metrics = Metrics(self.executor, monitor, lambda: self.model_loads)
         self.recycling = False
+        self.on_recycle: Callable[[], None] | None = None
         usage = UsageReader().read
-        self._budget = MemoryBudget(monitor.thresholds.critical_mb, usage, self.executor.retry_after)
-        self._guard = MemoryGuard(settings, monitor, usage)
+        self._budget = MemoryBudget(
+            monitor.thresholds.critical_mb,
+            usage,
+            self.executor.retry_after,
+            reserve_mb=settings.inference_threads * analysis_mb(min(settings.max_audio_seconds, _RESERVE_SECONDS)),
+            relieve=force_cleanup,
+        )
+        self._guard = MemoryGuard(settings, monitor, usage, self._budget.is_exhausted)
         self._watching: asyncio.Task[None] | None = None
         self.state: State = "starting"
         self.failure: Exception | None = None
@@ -107,31 +117,31 @@ class Service:
     @property
     def status(self) -> Status:
         """The state, or ``memory_critical`` where new work is turned away for want of memory."""
-        return "memory_critical" if self.state == "ready" and self.monitor.level == "critical" else self.state
+        return "memory_critical" if self.state == "ready" and self._guard.is_short() else self.state
 
     def start(self) -> None:
         """Begin to load the models, in the background."""
         configure_memory_logging(self.settings.enable_memory_logging)
         for line in allocator.tune(self.settings):
             _log.debug(line)
+        self.monitor.open()
         self._loading = asyncio.create_task(self._load(), name="load models")
         self._watching = asyncio.create_task(self._watch(), name="watch memory")
 
     @contextlib.asynccontextmanager
-    async def admit(self, upload_mb: float) -> AsyncIterator[Place]:
-        """Take a place in the queue, and the memory for the upload, as long as :meth:`InferenceExecutor.admit` says.
+    async def admit(self, upload_mb: float) -> AsyncIterator[tuple[Place, Promise]]:
+        """Take a place in the queue, as long as :meth:`InferenceExecutor.admit` says, and the memory for the upload.
 
         Args:
-            upload_mb: what reading the body takes at most.
+            upload_mb: what reading the body takes at most; the promise may be extended by what comes beyond it.
 
         Raises:
             ServiceBusy: no place is left, or not enough memory.
             TooLarge: the upload alone is more than the memory that can be had.
         """
         await self._guard.make_room(self.executor.retry_after)
-        with self.executor.admit() as place:
-            place.cleanup.enter_context(self._budget.promise(upload_mb))
-            yield place
+        with self.executor.admit() as place, self._budget.promise_upload(upload_mb) as promise:
+            yield place, promise
 
     def drain(self) -> None:
         """Take no new requests from now on."""
@@ -160,9 +170,8 @@ class Service:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             try:
-                if self._guard.look(self.executor.taken) and self.state == "ready":
-                    self.recycling = True
-                    self.drain()
+                if self.state == "ready" and self._guard.look(self.executor.taken):
+                    self._recycle()
             except Exception:
                 _log.exception("the memory cannot be watched")
 
@@ -183,7 +192,16 @@ class Service:
         handler.load()
         freeze_heap()
         self._guard.started()
+        self._budget.started()
         return handler
+
+    def _recycle(self) -> None:
+        if self.on_recycle is None:
+            _log.error("MEMORY_RECYCLE has no effect: who serves this application does not end it (python -m app does)")
+            return
+        self.recycling = True
+        self.drain()
+        self.on_recycle()
 
     def _say_what_fits(self) -> None:
         longest = self.settings.max_audio_seconds

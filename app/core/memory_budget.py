@@ -1,9 +1,13 @@
-"""Admits work only where its memory fits: what is promised to requests never adds up beyond the critical threshold."""
+"""Admits work only where its memory fits: what is in use and what is promised never add up beyond the threshold.
+
+A request is promised memory twice. While its body is read, for the upload, which has to leave room for the analyses
+that are to come; once the body is there, it is part of what is in use. Then, on its thread, for what each stage will
+take. The first keeps a crowd of uploads from shutting out the analyses they wait for.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections.abc import Callable, Iterator
 
@@ -17,6 +21,11 @@ ANALYSIS_MB_PER_LATER_SECOND = 0.3
 """An upper line over the memory that an analysis takes at its peak, by the length of the recording: the acoustic model
 looks at windows of 30 s, what is longer adds its results alone. Fitted by ``benchmarks.request_cost``."""
 
+SAMPLES_MB_PER_SECOND = 2 * 16_000 * 4 / 2**20
+"""While decoding: float32 at 16 kHz, in blocks and then in one piece."""
+LEAST_BYTES_PER_SECOND = 500
+"""No codec for speech takes less: what a file of so many bytes can be at the longest."""
+
 UPLOAD_FACTOR = 1.3
 JSON_UPLOAD_FACTOR = 3.0
 """Bytes in memory for each byte of a body at the worst moment of reading it: growing buffers, base64 and its text."""
@@ -28,55 +37,108 @@ def analysis_mb(seconds: float) -> float:
     return ANALYSIS_BASE_MB + ANALYSIS_MB_PER_SECOND * (seconds - later) + ANALYSIS_MB_PER_LATER_SECOND * later
 
 
+def decoding_mb(file_bytes: int, max_seconds: float) -> float:
+    """The memory that decoding a file takes, at most, in MB: a copy of it, and samples for as long as it can be."""
+    return file_bytes / 2**20 + SAMPLES_MB_PER_SECOND * min(max_seconds, file_bytes / LEAST_BYTES_PER_SECOND)
+
+
 def upload_mb(body_bytes: int, *, is_json: bool) -> float:
     """The memory that reading a body of so many bytes takes, at most, in MB."""
     return body_bytes / 2**20 * (JSON_UPLOAD_FACTOR if is_json else UPLOAD_FACTOR)
 
 
+class Promise:
+    """Memory that a request may take; given back by :meth:`MemoryBudget.promise` when its block ends."""
+
+    def __init__(self, budget: MemoryBudget, reserve_mb: float, field: str | None) -> None:
+        self.mb = 0.0
+        self._budget = budget
+        self._reserve_mb = reserve_mb
+        self._field = field
+
+    def extend(self, mb: float) -> None:
+        """Promise more.
+
+        Raises:
+            MemoryCritical: it does not fit now.
+            TooLarge: it would not fit if nothing else ran.
+        """
+        self._budget._extend(self, mb, self._reserve_mb, self._field)
+
+    def use(self) -> None:
+        """Say that everything promised is taken by now, so that it counts among what is in use."""
+        self._budget._forget(self)
+
+
 class MemoryBudget:
-    """Promises memory to requests, and takes it back; safe from any thread.
+    """Promises memory to requests, and takes it back; safe from any thread."""
 
-    A promise is kept twice over: neither what is in use now, nor what was in use before the first of the standing
-    promises plus all of them, may go beyond the threshold with the new one. The first alone would count what others
-    have been promised and not used yet as free, the second alone what was never promised.
-    """
-
-    def __init__(self, critical_mb: float, usage: Callable[[], Usage], retry_after: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        critical_mb: float,
+        usage: Callable[[], Usage],
+        retry_after: Callable[[], int],
+        *,
+        reserve_mb: float = 0.0,
+        relieve: Callable[[], object] = lambda: None,
+    ) -> None:
         """Promise nothing yet.
 
         Args:
             critical_mb: never to be exceeded.
             usage: reads the memory in use.
             retry_after: whole seconds after which another try makes sense.
+            reserve_mb: what uploads leave for analyses.
+            relieve: makes room, blocking, before an analysis is turned away.
         """
         self._critical_mb = critical_mb
         self._usage = usage
         self._retry_after = retry_after
+        self._reserve_mb = reserve_mb
+        self._relieve = relieve
         self._lock = threading.Lock()
-        self._promises: dict[int, float] = {}
-        self._next = 0
-        self._before = 0.0
-        self._lowest = math.inf
+        self._promises: set[Promise] = set()
+        self._floor_mb = 0.0
 
     @classmethod
     def unlimited(cls) -> MemoryBudget:
         """A budget that admits everything, for scripts and tests."""
-        return cls(math.inf, lambda: Usage(0.0, 0.0, math.inf), lambda: 1)
+        return cls(float("inf"), lambda: Usage(0.0, 0.0, float("inf")), lambda: 1)
 
     @property
     def promised_mb(self) -> float:
         """The sum of the standing promises."""
         with self._lock:
-            return sum(self._promises.values())
+            return sum(promise.mb for promise in self._promises)
+
+    def started(self) -> None:
+        """Remember what is in use now, before any request, as what can never be had."""
+        self._floor_mb = self._usage().usage_mb
 
     def largest_mb(self) -> float:
         """The largest promise that could be made if nothing else ran."""
+        return self._critical_mb - self._floor_mb
+
+    def is_exhausted(self) -> bool:
+        """Whether no upload could be admitted although nothing runs."""
         with self._lock:
-            return self._critical_mb - self._read_idle()
+            return not self._promises and self._usage().usage_mb + self._reserve_mb > self._critical_mb
 
     @contextlib.contextmanager
-    def promise(self, mb: float, field: str | None = None) -> Iterator[None]:
-        """Hold ``mb`` for the length of a ``with`` block.
+    def promise_upload(self, mb: float) -> Iterator[Promise]:
+        """Hold ``mb``, and what the promise is extended by, for the length of a ``with`` block; never blocks.
+
+        Raises:
+            MemoryCritical: it does not fit now beside the reserve for analyses.
+            TooLarge: it would not fit if nothing else ran.
+        """
+        with self._hold(Promise(self, self._reserve_mb, None)) as promise:
+            promise.extend(mb)
+            yield promise
+
+    @contextlib.contextmanager
+    def promise(self, mb: float, field: str | None = None) -> Iterator[Promise]:
+        """Hold ``mb`` for the length of a ``with`` block; may block for a cleanup, if it does not fit at once.
 
         Args:
             mb: what the work will take at most.
@@ -86,30 +148,39 @@ class MemoryBudget:
             MemoryCritical: it does not fit now.
             TooLarge: it would not fit if nothing else ran.
         """
-        key = self._make(mb, field)
+        with self._hold(Promise(self, 0.0, field)) as promise:
+            try:
+                promise.extend(mb)
+            except MemoryCritical:
+                self._relieve()
+                promise.extend(mb)
+            yield promise
+
+    @contextlib.contextmanager
+    def _hold(self, promise: Promise) -> Iterator[Promise]:
+        with self._lock:
+            self._promises.add(promise)
         try:
-            yield
+            yield promise
         finally:
             with self._lock:
-                del self._promises[key]
+                self._promises.discard(promise)
 
-    def _make(self, mb: float, field: str | None) -> int:
+    def _forget(self, promise: Promise) -> None:
         with self._lock:
-            now = self._usage().usage_mb
-            if not self._promises:
-                self._before = now
-                self._lowest = min(self._lowest, now)
-            if self._lowest + mb > self._critical_mb:
-                detail = f"The recording needs about {mb:.0f} MB of memory, more than this instance has to give."
+            promise.mb = 0.0
+
+    def _extend(self, promise: Promise, mb: float, reserve_mb: float, field: str | None) -> None:
+        with self._lock:
+            if self._floor_mb + promise.mb + mb > self._critical_mb:
+                needed = promise.mb + mb
+                detail = f"The recording needs about {needed:.0f} MB of memory, more than this instance has to give."
                 raise TooLarge(detail, field=field)
-            if max(now, self._before + sum(self._promises.values())) + mb > self._critical_mb:
+            # What is promised counts in full, though some of it is in use by now: better once too often than not.
+            standing = sum(other.mb for other in self._promises)
+            if self._usage().usage_mb + standing + mb + reserve_mb > self._critical_mb:
                 raise MemoryCritical(
                     "The memory that is left does not suffice for one more analysis; please try again later.",
                     retry_after=self._retry_after(),
                 )
-            self._next += 1
-            self._promises[self._next] = mb
-            return self._next
-
-    def _read_idle(self) -> float:
-        return self._lowest if math.isfinite(self._lowest) else self._usage().usage_mb
+            promise.mb += mb

@@ -98,6 +98,13 @@ class MemoryCleaner:
         if error is not None:
             _fail(asked, error)
 
+    def open(self) -> None:
+        """Take jobs again after :meth:`close`."""
+        with self._lock:
+            if self._closed:
+                self._pool = ThreadPoolExecutor(1, thread_name_prefix=THREAD_PREFIX)
+                self._closed = False
+
     def close(self) -> None:
         """Drop what waits, let the cleanup that runs finish, and end the thread; may be called again."""
         with self._lock:

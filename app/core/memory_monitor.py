@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from app.core.heap_trimmer import HeapTrimmer
 from app.core.memory_cleaner import KINDS, LEVELS, THREAD_PREFIX, Cleanup, CleanupKind, Job, Level, MemoryCleaner
 from app.core.memory_config import MemorySettings, Thresholds, threshold_warnings, thresholds
 from app.core.memory_usage import Usage, UsageReader, read_usage
-from app.core.memory_utils import force_cleanup
+from app.core.memory_utils import collect_garbage
 
 __all__ = ["THREAD_PREFIX", "Cleanup", "CleanupKind", "Counters", "Level", "MemoryMonitor", "Usage", "read_usage"]
 
@@ -74,7 +75,7 @@ class MemoryMonitor:
         settings: MemorySettings,
         *,
         usage: Callable[[], Usage] | None = None,
-        clean: Callable[[int], int] = force_cleanup,
+        clean: Callable[[int], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the limit and work out the thresholds; no thread is started before the first cleanup.
@@ -84,7 +85,8 @@ class MemoryMonitor:
         Args:
             settings: thresholds, and when to clean up.
             usage: reads the memory in use, on the requests' threads; a :class:`UsageReader` does where left out.
-            clean: collects garbage up to the given generation and returns the number of objects.
+            clean: cleans up to the given generation and returns the number of objects; where left out, garbage is
+                collected and a :class:`HeapTrimmer` gives memory back when that is worth it.
             clock: seconds, never going back.
 
         Raises:
@@ -97,11 +99,11 @@ class MemoryMonitor:
             _log.warning(sentence)
         self._aggressive = settings.aggressive_memory_cleanup
         self._interval = settings.memory_cleanup_interval
-        self._clean = clean
+        self._clean = collect_garbage if clean is None else clean
+        self._trimmer = HeapTrimmer(total_mb) if clean is None else None
         self._clock = clock
-        self._lock = (
-            threading.Lock()
-        )  # of the counters; never held while something is read, logged, called back or cleaned
+        # of the counters; never held while something is read, logged, called back or cleaned
+        self._lock = threading.Lock()
         self._looking = threading.Lock()  # held from a reading until the level is set: no older one overwrites a newer
         self._cleaner = MemoryCleaner(self._clean_up)
         self._callbacks: tuple[Callable[[Level], None], ...] = ()
@@ -157,6 +159,8 @@ class MemoryMonitor:
         """Count a request that begins; check, unless that was done within the last 50 ms."""
         with self._lock:
             self._in_flight += 1
+            if self._trimmer is not None:
+                self._trimmer.busy()
         if self._may_glance():
             self.check()
 
@@ -168,6 +172,8 @@ class MemoryMonitor:
             self._in_flight -= 1
             self._requests += 1
             self._since_periodic += 1
+            if self._trimmer is not None and not self._in_flight:
+                self._trimmer.idle()
             if self._since_periodic >= self._interval:
                 due, requests, self._since_periodic = "periodic", self._since_periodic, 0
         urgent = self._try_look() if self._may_glance() else None
@@ -187,6 +193,10 @@ class MemoryMonitor:
         requests = self._take() if kind == "periodic" else 0
         self._cleaner.ask(Job(kind, requests=requests, futures=[future]))
         return future
+
+    def open(self) -> None:
+        """Clean up again after :meth:`close`; does nothing where it is open."""
+        self._cleaner.open()
 
     def close(self) -> None:
         """Drop what waits, let the cleanup that runs finish, and end the thread; may be called again.
@@ -273,6 +283,8 @@ class MemoryMonitor:
                 except Exception:
                     _log.exception("%r failed to give memory back", callback)
         objects = self._clean(1 if job.kind == "request" else 2)
+        if self._trimmer is not None:
+            self._trimmer.run(urgent=job.kind in ("manual", "emergency"))
         if job.kind == "emergency":
             self._emergency_at = self._clock()
         look = self._look()

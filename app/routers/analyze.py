@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from app.core.errors import ElocuteError, InvalidInput
 from app.core.inference_executor import Place
 from app.core.lifecycle import Handler, Service
-from app.core.memory_budget import upload_mb
+from app.core.memory_budget import Promise, upload_mb
 from app.core.metrics import Metrics
 from app.core.results import AnalysisRequest
 from app.core.settings import Settings
@@ -22,6 +23,8 @@ from app.routers.deps import ServiceDep, require_api_key
 from app.routers.submission import Submission, read_submission
 
 T = TypeVar("T")
+
+_METER_STEP = 1 << 20  # bytes of a body of unknown length that are promised ahead
 
 router = APIRouter(tags=["analysis"])
 
@@ -54,8 +57,12 @@ async def analyze(request: Request, service: ServiceDep) -> Response:
 
 async def _answer(request: Request, service: Service) -> bytes:
     handler = service.handler
-    async with service.admit(_upload_mb(request, service.settings)) as place:
-        submission = await _read_in_time(request, place, service.settings)
+    is_json = request.headers.get("content-type", "").lower().startswith("application/json")
+    announced = _announced_bytes(request)
+    async with service.admit(upload_mb(announced, is_json=is_json)) as (place, promise):
+        metered = Request(request.scope, _metered(request.receive, announced, promise, is_json=is_json))
+        submission = await _read_in_time(metered, place, service.settings)
+        promise.use()  # what was read is there now
         _check_reference_audio(submission, service.settings)
         job = AnalysisRequest(submission.audio, submission.text, submission.pronunciations, request.state.request_id)
         cancelled = Event()
@@ -98,12 +105,26 @@ def _check_reference_audio(submission: Submission, settings: Settings) -> None:
         )
 
 
-def _upload_mb(request: Request, settings: Settings) -> float:
-    """The memory for the body that is announced, or for the largest where its length is not."""
+def _announced_bytes(request: Request) -> int:
+    """The length that the body is said to have, 0 where none is."""
     length = request.headers.get("content-length", "")
-    announced = int(length) if length.isascii() and length.isdigit() else settings.max_upload_bytes
-    is_json = request.headers.get("content-type", "").lower().startswith("application/json")
-    return upload_mb(announced, is_json=is_json)
+    return int(length) if length.isascii() and length.isdigit() and "transfer-encoding" not in request.headers else 0
+
+
+def _metered(receive: Receive, announced: int, promise: Promise, *, is_json: bool) -> Receive:
+    """Receive a body whose memory is promised as it comes, as far as it was not when it was announced."""
+    read, promised = 0, announced
+
+    async def receive_metered() -> Message:
+        nonlocal read, promised
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > promised:
+            promise.extend(upload_mb(read + _METER_STEP - promised, is_json=is_json))
+            promised = read + _METER_STEP
+        return message
+
+    return receive_metered
 
 
 def _analyze_and_serialize(handler: Handler, metrics: Metrics, job: AnalysisRequest, cancelled: Event) -> bytes:

@@ -47,7 +47,14 @@ class World:
         self.now = 1000.0
         self.usage = Usage(200, 200, 1000)
         settings = MemorySettings(_env_file=None, memory_recycle=recycle)
-        self.guard = MemoryGuard(settings, self.monitor, lambda: self.usage, lambda: self.now)  # type: ignore[arg-type]
+        self.exhausted = False
+        self.guard = MemoryGuard(
+            settings,
+            self.monitor,  # type: ignore[arg-type]
+            lambda: self.usage,
+            lambda: self.exhausted,
+            lambda: self.now,
+        )
         self.guard.started()
 
 
@@ -63,6 +70,20 @@ def test_a_cleanup_that_helps_lets_the_request_through() -> None:
     world.monitor.after = "ok"
     asyncio.run(world.guard.make_room(lambda: 1))
     assert world.monitor.asked == ["emergency"]
+
+
+def test_too_little_for_any_request_is_as_good_as_critical() -> None:
+    world = World()
+    world.monitor.level = world.monitor.after = "warning"
+    world.exhausted = True
+    assert world.guard.is_short()
+    with pytest.raises(MemoryCritical):
+        asyncio.run(world.guard.make_room(lambda: 1))
+    assert world.monitor.asked == ["emergency"]
+    world.usage = Usage(860, 850, 1000)
+    world.guard.look(0)
+    world.now += RECYCLE_SECONDS
+    assert world.guard.look(0)
 
 
 def test_many_requests_share_one_cleanup_and_are_all_refused() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from threading import Event
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ from app.core.audio_quality import signal_to_noise_db
 from app.core.errors import AnalysisTimeout, InvalidInput
 from app.core.fluency import Fluency, measure_fluency
 from app.core.lexicon import Lexicon, LexiconWord
-from app.core.memory_budget import MemoryBudget, analysis_mb
+from app.core.memory_budget import MemoryBudget, analysis_mb, decoding_mb
 from app.core.memory_utils import MemoryTracker
 from app.core.model_cache import ModelCache
 from app.core.phoneme_extractor import HeardSegment, PhonemeExtractor, free_decode
@@ -126,7 +126,7 @@ class AudioProcessingHandler:
             if request.text is None and request.pronunciations is not None:
                 raise InvalidInput("Pronunciations need a text that they belong to.", field="pronunciations")
             with MemoryTracker("Audio Processing"):
-                recording = _decode(request.audio, self._settings.max_audio_seconds)
+                recording = self._decode(request.audio)
             clock.done("decode")
             with self._budget.promise(analysis_mb(recording.duration), field="audio"):
                 posteriors = models.extractor.extract(recording.waveform, cancelled)
@@ -164,6 +164,14 @@ class AudioProcessingHandler:
             models=ModelNames(phoneme=name),
             timings_ms=clock.timings(),
         )
+
+    def _decode(self, audio: bytes | memoryview | BinaryIO) -> Recording:
+        """Decode an upload and close it, whatever comes of it."""
+        longest = self._settings.max_audio_seconds
+        with BytesIO(audio) if isinstance(audio, bytes | memoryview) else audio as file:
+            size = file.seek(0, SEEK_END)
+            with self._budget.promise(decoding_mb(size, longest), field="audio"):
+                return decode_recording(file, max_seconds=longest)
 
     def _load(self) -> _Models:
         settings = self._settings
@@ -232,13 +240,6 @@ def _pitch_of_speech(tracker: PitchTracker, waveform: NDArray[np.float32], heard
         return PitchContour(np.zeros(0, np.float32), np.zeros(0, np.float32))
     contour = tracker.track(waveform[int(heard[0].start * SAMPLE_RATE) : int(heard[-1].end * SAMPLE_RATE)])
     return replace(contour, times=contour.times + np.float32(heard[0].start))
-
-
-def _decode(audio: bytes | memoryview | BinaryIO, max_seconds: float) -> Recording:
-    """Decode an upload and close it, whatever comes of it."""
-    file = BytesIO(audio) if isinstance(audio, (bytes, memoryview)) else audio
-    with file:
-        return decode_recording(file, max_seconds=max_seconds)
 
 
 def _decoded(heard: HeardSegment, duration: float) -> DecodedPhoneme:

@@ -156,8 +156,10 @@ def test_what_is_refused_for_want_of_memory_keeps_nothing(watch: Watch, pipeline
     from app.core.errors import TooLarge
     from app.core.memory_usage import Usage
 
-    budget = MemoryBudget(100, lambda: Usage(99, 99, 120), lambda: 1)
-    handler = AudioProcessingHandler(Settings(_env_file=None), budget)
+    budget = MemoryBudget(100, lambda: Usage(70, 70, 120), lambda: 1)  # enough to decode, not to analyse
+    budget.started()
+    budget._floor_mb = 95
+    handler = AudioProcessingHandler(Settings(_env_file=None, max_audio_seconds=10), budget)
     handler._cache = pipeline._cache
     with pytest.raises(TooLarge) as refused:
         handler.analyze(request(encode(say(TEXT))), Event())

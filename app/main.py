@@ -18,6 +18,7 @@ from app.core.memory_middleware import MemoryMonitoringMiddleware
 from app.core.memory_monitor import MemoryMonitor
 from app.core.settings import Settings, env_file_warnings
 from app.middleware.body_limit import BodyLimitMiddleware
+from app.middleware.pacing import PacingMiddleware
 from app.middleware.request_id import RequestIdMiddleware
 from app.routers import analyze, memory, problems, system
 from app.routers.submission import OVERHEAD_BYTES
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None, handler_factory: HandlerFactory
     audio = settings.max_upload_bytes
     app.add_middleware(BodyLimitMiddleware, max_body=audio + OVERHEAD_BYTES, max_json=audio * 4 // 3 + OVERHEAD_BYTES)
     app.add_middleware(MemoryMonitoringMiddleware, monitor=monitor, ignore=NOT_COUNTED)
+    app.add_middleware(PacingMiddleware, paths=("/analyze",))
     app.add_middleware(RequestIdMiddleware)  # added last: the outermost
     return app
 

@@ -3,43 +3,61 @@
 The graph is a line of junctions, one before the first word, one after each word. From a junction to the next leads
 every candidate pronunciation of the word, and a skip, which makes the word an omission. At a junction the path may wait
 in blank, or in a filler that takes any speech, which makes an insertion. The best path is found by Viterbi's
-algorithm, one step a frame, each step on all states at once.
+algorithm, one step a frame, each step on all states at once. What it must remember is a quarter of a byte for each
+frame and state, so that the text decides the memory as much as the recording does: ``alignment_mb`` says how much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.intp]
+from app.core.errors import AnalysisTimeout
+from app.core.word_graph import (
+    BLANK_ID,
+    FROM_CANDIDATE,
+    FROM_FILLER,
+    MAX_STATES,
+    Floats,
+    Ints,
+    Penalties,
+    WordGraph,
+    candidates_that_fit,
+    count_states,
+    source_type,
+)
 
-BLANK_ID = 0
+__all__ = [
+    "BLANK_ID",
+    "MAX_STATES",
+    "AlignedWord",
+    "Alignment",
+    "Filler",
+    "Penalties",
+    "align",
+    "alignment_mb",
+    "segments_around",
+]
+
 MAX_FRAMES_BEYOND_PEAK = 6
 """CTC says a phoneme in a peak of a frame or two; its segment reaches at most this far (0.12 s) beyond the peak."""
 
-_STAY, _NEXT, _OVER_BLANK, _ENTER = range(4)
+FRAMES_BETWEEN_LOOKS = 100
+"""How often the search looks whether anybody still waits for it: well within a second, however long the text."""
 
-
-@dataclass(frozen=True, slots=True)
-class Penalties:
-    """What the path pays, in nats, for leaving the text. Chosen by ``training/tune_alignment.py``.
-
-    Attributes:
-        skip_word: for leaving out a word, however long.
-        skip_phoneme: for each phoneme of a word left out (of its shortest pronunciation).
-        enter_filler: for each stretch of speech that the text does not have.
-        filler_frame: for each frame of such a stretch in which a phoneme is heard.
-    """
-
-    skip_word: float = 8.0
-    skip_phoneme: float = 5.0
-    enter_filler: float = 3.0
-    filler_frame: float = 0.5
+_BASE_BYTES = 64 * 1024
+_BYTES_PER_STATE = 64
+_BYTES_PER_CANDIDATE = 256
+_BYTES_PER_PHONEME = 8
+_BYTES_PER_ARC = 32  # from a candidate's end to its junction
+_BYTES_PER_FRAME = 32
+_BYTES_PER_STEP = 640  # of the path, in a frame
+"""Upper bounds on what the graph's arrays, the candidates' lists and the path take at their peak; found with
+tracemalloc, kept honest by the tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,12 @@ class Alignment:
     fillers: tuple[Filler, ...]
 
 
-def align(log_probs: Floats, words: Sequence[Sequence[Sequence[int]]], penalties: Penalties | None = None) -> Alignment:
+def align(
+    log_probs: Floats,
+    words: Sequence[Sequence[Sequence[int]]],
+    penalties: Penalties | None = None,
+    cancelled: threading.Event | None = None,
+) -> Alignment:
     """Align frames with words, each word with one or more candidate pronunciations.
 
     Two equal phonemes in a row inside a word need a blank between them, as in CTC; across a word boundary they may
@@ -84,157 +107,157 @@ def align(log_probs: Floats, words: Sequence[Sequence[Sequence[int]]], penalties
 
     Args:
         log_probs: ``(T, C)`` log-posteriors, class 0 the blank; T may be 0.
-        words: for each word its candidates, each a non-empty sequence of classes 1..C-1.
+        words: for each word its candidates, best first, each a non-empty sequence of classes 1..C-1. Where they have
+            more than ``MAX_STATES`` states, only the first few of each word are looked at.
         penalties: what leaving the text costs.
+        cancelled: looked at every ``FRAMES_BETWEEN_LOOKS`` frames.
 
     Returns:
-        The alignment. Words that do not fit into the frames, or cost more than their skip, are left out; no input of
-        the right shape is an error.
+        The alignment. Words that do not fit into the frames, or cost more than their skip, are left out.
+
+    Raises:
+        InvalidInput: the words have too many states even with one candidate each.
+        AnalysisTimeout: ``cancelled`` was set.
     """
-    penalties = penalties or Penalties()
-    graph = _Graph(words, penalties)
-    states = _best_path(_emissions(log_probs, penalties.filler_frame), graph)
-    return _read_path(states, log_probs, graph)
-
-
-class _Graph:
-    """The word graph as arrays over its emitting states: pronunciations' states first, then blanks, then fillers.
-
-    A pronunciation of n phonemes has 2n - 1 states, with an optional blank between neighbours.
-    """
-
-    def __init__(self, words: Sequence[Sequence[Sequence[int]]], penalties: Penalties) -> None:
-        labels: list[int] = []
-        entry: list[int] = []  # the word that a state begins, or -1
-        over_blank: list[bool] = []  # may be reached from two states before
-        self.owner: list[tuple[int, int, int]] = []  # word, candidate, phoneme; phoneme -1 for a blank
-        ends: list[list[int]] = []
-        for w, candidates in enumerate(words):
-            ends.append([])
-            for c, phonemes in enumerate(candidates):
-                for i, phoneme in enumerate(phonemes):
-                    if i:
-                        labels.append(BLANK_ID)
-                        entry.append(-1)
-                        over_blank.append(False)
-                        self.owner.append((w, c, -1))
-                    labels.append(phoneme)
-                    entry.append(w if i == 0 else -1)
-                    over_blank.append(i > 0 and phonemes[i - 1] != phoneme)
-                    self.owner.append((w, c, i))
-                ends[-1].append(len(labels) - 1)
-        self.word_count = len(words)
-        self.chain_count = len(labels)
-        junctions = self.word_count + 1
-        self.blanks = slice(self.chain_count, self.chain_count + junctions)
-        self.fillers = slice(self.chain_count + junctions, self.chain_count + 2 * junctions)
-        self.state_count = self.chain_count + 2 * junctions
-        self.labels = np.array(labels, dtype=np.intp)
-        entries = np.array(entry, dtype=np.intp)
-        self.entry_states: Ints = np.flatnonzero(entries >= 0)
-        self.entry_words: Ints = entries[self.entry_states]
-        self.follows = entries < 0
-        self.over_blank = np.array(over_blank, dtype=bool)
-        widest = max((len(e) for e in ends), default=0)
-        self.ends = np.full((self.word_count, widest), self.state_count, dtype=np.intp)  # padded with a state never in
-        for w, states in enumerate(ends):
-            self.ends[w, : len(states)] = states
-        skips = [penalties.skip_word + penalties.skip_phoneme * min(map(len, c)) for c in words]
-        self.skip_costs = np.concatenate([[0.0], np.cumsum(skips)]).astype(np.float32)
-        self.enter_filler = np.float32(penalties.enter_filler)
-
-    def junctions(self, scores: Floats) -> tuple[Floats, Ints, Ints]:
-        """The best score at each junction after a frame with these state scores.
-
-        Returns:
-            The scores, the junction from which words were skipped to get there (itself if none), and the state from
-            which each junction is reached without a skip.
-        """
-        padded = np.append(scores, np.float32(-np.inf))
-        count = self.word_count + 1
-        source = np.arange(self.blanks.start, self.blanks.stop)
-        best = scores[self.blanks].copy()
-        better = scores[self.fillers] > best
-        source[better] += count
-        np.maximum(best, scores[self.fillers], out=best)
-        if self.word_count:
-            choice = self.ends[np.arange(self.word_count), padded[self.ends].argmax(axis=1)]
-            ended = padded[choice]
-            better = ended > best[1:]
-            source[1:][better] = choice[better]
-            np.maximum(best[1:], ended, out=best[1:])
-        return (*self.skip_words(best), source)
-
-    def skip_words(self, best: Floats) -> tuple[Floats, Ints]:
-        """Let every junction also be reached from an earlier one by leaving out the words between."""
-        level = best + self.skip_costs
-        highest = np.maximum.accumulate(level)
-        origin = np.maximum.accumulate(np.where(level >= highest, np.arange(len(level)), 0))
-        return highest - self.skip_costs, origin
-
-
-def _emissions(log_probs: Floats, filler_frame: float) -> Floats:
-    """The log-posteriors with one more column: the filler's, which is blank or, at a cost, any phoneme."""
+    graph = WordGraph(words, penalties or Penalties())
     log_probs = np.asarray(log_probs, dtype=np.float32)
+    return _read_path(_best_path(log_probs, graph, cancelled), log_probs, graph)
+
+
+def alignment_mb(frames: int, words: Sequence[Sequence[Sized]]) -> float:
+    """The memory that ``align`` takes at its peak, at most, in MB; the candidates as lists of integers are counted in.
+
+    Args:
+        frames: how many there are, or will be.
+        words: for each word its candidates; nothing but how long they are is looked at.
+
+    Raises:
+        InvalidInput: the words have too many states even with one candidate each.
+    """
+    kept = candidates_that_fit(words)
+    states = count_states(words, kept)
+    junctions = len(words) + 1
+    table_row = states // 4 + 1 + junctions * source_type(kept).itemsize
+    per_frame = max(table_row, _BYTES_PER_STEP) + _BYTES_PER_FRAME  # the path is read when the table is gone
+    fixed = (
+        _BASE_BYTES
+        + states * _BYTES_PER_STATE
+        + junctions * kept * _BYTES_PER_ARC
+        + (sum(map(len, words)) + junctions) * _BYTES_PER_CANDIDATE
+        + sum(len(c) for candidates in words for c in candidates) * _BYTES_PER_PHONEME
+    )
+    return (frames * per_frame + fixed) / 2**20
+
+
+class _Moves:
+    """How each state, and each junction after it, is best reached in each frame.
+
+    Attributes:
+        bits: ``(T, ...)`` packed: for each state of a pronunciation whether from the state before (from a junction, if
+            it is a first one); from ``over`` on for each whether from two before; from ``fresh`` on for each filler
+            whether from a junction; from ``reached`` on for each junction whether without a skip. Else a state stays.
+        sources: ``(T, words + 1)`` from what each junction is reached without a skip.
+    """
+
+    def __init__(self, frames: int, graph: WordGraph) -> None:
+        junctions = graph.word_count + 1
+        self.over = graph.chain_count
+        self.fresh = 2 * self.over
+        self.reached = self.fresh + junctions
+        self.width = self.reached + junctions
+        self.bits = np.empty((frames, (self.width + 7) // 8), dtype=np.uint8)
+        self.sources = np.empty((frames, junctions), dtype=source_type(graph.widest))
+
+    def bit(self, frame: int, index: int) -> bool:
+        """One of a frame's bits, not packed."""
+        return bool(self.bits[frame, index >> 3] >> (7 - (index & 7)) & 1)
+
+
+def _filler_scores(log_probs: Floats, filler_frame: float) -> Floats:
+    """What a filler scores in each frame: as blank or, at a cost, as any phoneme."""
     blank = log_probs[:, BLANK_ID]
     speech = np.log(np.maximum(-np.expm1(np.minimum(blank, 0.0)), 1e-10)) - filler_frame
-    return np.concatenate([log_probs, np.maximum(blank, speech)[:, None]], axis=1)
+    return np.maximum(blank, speech)
 
 
-def _best_path(emissions: Floats, graph: _Graph) -> Ints:
-    """The state of each frame, by Viterbi's algorithm; memory is about one byte for each state and frame."""
-    frames, n = len(emissions), graph.chain_count
-    moves = np.zeros((frames, graph.state_count), dtype=np.int8)
-    origins = np.zeros((frames + 1, graph.word_count + 1), dtype=np.int32)
-    sources = np.zeros((frames + 1, graph.word_count + 1), dtype=np.int32)
-    scores = np.full(graph.state_count, -np.inf, dtype=np.float32)
-    start = np.full(graph.word_count + 1, -np.inf, dtype=np.float32)
-    start[0] = 0.0
-    at_junction, origins[0] = graph.skip_words(start)
-    for t in range(frames):
-        new = np.empty_like(scores)
-        chain, move = scores[:n].copy(), moves[t]
-        if n:
-            for code, distance, allowed in ((_NEXT, 1, graph.follows), (_OVER_BLANK, 2, graph.over_blank)):
-                shifted = np.full(n, -np.inf, dtype=np.float32)
-                shifted[distance:] = np.where(allowed[distance:], scores[: max(0, n - distance)], -np.inf)
-                better = shifted > chain
-                chain[better] = shifted[better]
-                move[:n][better] = code
-            entering = at_junction[graph.entry_words]
-            better = entering > chain[graph.entry_states]
-            chain[graph.entry_states[better]] = entering[better]
-            move[graph.entry_states[better]] = _ENTER
-        new[:n] = chain + emissions[t, graph.labels]
-        new[graph.blanks] = at_junction + emissions[t, BLANK_ID]
-        move[graph.blanks] = _ENTER
-        filler, fresh = scores[graph.fillers], at_junction - graph.enter_filler
-        move[graph.fillers] = np.where(fresh > filler, _ENTER, _STAY)
-        new[graph.fillers] = np.maximum(filler, fresh) + emissions[t, -1]
-        scores = new
-        at_junction, origins[t + 1], sources[t + 1] = graph.junctions(scores)
-    return _trace_back(graph, moves, origins, sources)
+def _best_path(log_probs: Floats, graph: WordGraph, cancelled: threading.Event | None) -> Ints:
+    """The state of each frame, by Viterbi's algorithm.
+
+    Raises:
+        AnalysisTimeout: ``cancelled`` was set.
+    """
+    n = graph.chain_count
+    filler_scores = _filler_scores(log_probs, graph.filler_frame)
+    moves = _Moves(len(log_probs), graph)
+    marks = np.zeros(moves.width, dtype=bool)
+    follows, over, fresh, reached = np.split(marks, [moves.over, moves.fresh, moves.reached])
+    # Two states never in before the first, for those that come from one or two before; one after the last, for padding.
+    before, after = np.full((2, graph.state_count + 3), -np.inf, dtype=np.float32)
+    other = np.empty(n, dtype=np.float32)
+    at_junction = -graph.skip_costs
+    for t in range(len(log_probs)):
+        if cancelled is not None and t % FRAMES_BETWEEN_LOOKS == 0 and cancelled.is_set():
+            raise AnalysisTimeout("The analysis was stopped.")
+        old, new = before[2:], after[2:]
+        best = new[:n]
+        np.subtract(before[1 : n + 1], graph.follow_cost, out=other)
+        np.greater(other, old[:n], out=follows)
+        np.maximum(other, old[:n], out=best)
+        np.subtract(before[:n], graph.over_cost, out=other)
+        np.greater(other, best, out=over)
+        np.maximum(other, best, out=best)
+        entering, staying = at_junction.take(graph.word_of), best.take(graph.starts)
+        follows[graph.starts] = entering > staying
+        best[graph.starts] = np.maximum(entering, staying)
+        best += log_probs[t].take(graph.labels, out=other, mode="clip")
+        np.add(at_junction, log_probs[t, BLANK_ID], out=new[graph.blanks])
+        entering = at_junction - graph.enter_filler
+        np.greater(entering, old[graph.fillers], out=fresh)
+        np.add(np.maximum(entering, old[graph.fillers]), filler_scores[t], out=new[graph.fillers])
+        at_junction = graph.reach_junctions(new, moves.sources[t], reached)
+        moves.bits[t] = np.packbits(marks)
+        before, after = after, before
+    return _trace_back(graph, moves)
 
 
-def _trace_back(graph: _Graph, moves: NDArray[np.int8], origins: NDArray[np.int32], sources: NDArray[np.int32]) -> Ints:
+def _trace_back(graph: WordGraph, moves: _Moves) -> Ints:
     """Walk from the last junction to the first frame."""
-    frames = len(moves)
-    states = np.zeros(frames, dtype=np.intp)
-    junction_of = np.concatenate(
-        [[graph.owner[s][0] for s in range(graph.chain_count)], np.tile(np.arange(graph.word_count + 1), 2)]
-    ).astype(np.intp)  # from which junction a state is entered
-    state = int(sources[frames, origins[frames, -1]]) if frames else 0
-    for t in range(frames - 1, -1, -1):
+    states = np.zeros(len(moves.bits), dtype=np.intp)
+    state, junction = 0, graph.word_count
+    for t in range(len(states) - 1, -1, -1):
+        if junction >= 0:  # that the path comes through after this frame
+            state = _state_before(graph, moves, t, junction)
         states[t] = state
-        move = moves[t, state]
-        if move == _ENTER and t:
-            state = int(sources[t, origins[t, junction_of[state]]])
-        elif move in (_NEXT, _OVER_BLANK):
-            state -= int(move)
+        state, junction = _step_back(graph, moves, t, state)
     return states
 
 
-def _read_path(states: Ints, log_probs: Floats, graph: _Graph) -> Alignment:
+def _state_before(graph: WordGraph, moves: _Moves, frame: int, junction: int) -> int:
+    """The state in which the best path to a junction after a frame is in that frame."""
+    while not moves.bit(frame, moves.reached + junction):
+        junction -= 1
+    source = int(moves.sources[frame, junction])
+    if source >= FROM_CANDIDATE:
+        return int(graph.ends[junction - 1, source - FROM_CANDIDATE])
+    return (graph.fillers if source == FROM_FILLER else graph.blanks).start + junction
+
+
+def _step_back(graph: WordGraph, moves: _Moves, frame: int, state: int) -> tuple[int, int]:
+    """From where the best path is in a state in a frame: the state before, and the junction between, or -1."""
+    if state >= graph.fillers.start:
+        filler = state - graph.fillers.start
+        return state, filler if moves.bit(frame, moves.fresh + filler) else -1
+    if state >= graph.blanks.start:
+        return state, state - graph.blanks.start
+    if moves.bit(frame, moves.over + state):
+        return state - 2, -1
+    if not moves.bit(frame, state):
+        return state, -1
+    here = graph.chain_at(state)
+    return (state, int(graph.word_of[here])) if graph.starts[here] == state else (state - 1, -1)
+
+
+def _read_path(states: Ints, log_probs: Floats, graph: WordGraph) -> Alignment:
     """Turn states into words, segments and fillers."""
     peaks: dict[tuple[int, int], list[int]] = {}
     fillers: list[Filler] = []
@@ -242,10 +265,10 @@ def _read_path(states: Ints, log_probs: Floats, graph: _Graph) -> Alignment:
     for first, last in _runs(states):
         state = int(states[first])
         if state < graph.chain_count:
-            word, candidate, phoneme = graph.owner[state]
-            if phoneme >= 0:
+            here = graph.chain_at(state)
+            if (state - graph.starts[here]) % 2 == 0:  # a phoneme, not a blank between two
                 peak = first + int(np.argmax(log_probs[first:last, graph.labels[state]]))
-                peaks.setdefault((word, candidate), []).append(peak)
+                peaks.setdefault((int(graph.word_of[here]), int(graph.candidate_of[here])), []).append(peak)
                 anchors.append((peak, peak + 1))
         elif state >= graph.fillers.start:
             fillers.append(Filler(before=state - graph.fillers.start, start=first, end=last))

@@ -20,6 +20,9 @@ MAX_TOKEN_LENGTH = 100
 """Characters of one word; longer than any address that is read aloud."""
 MAX_WORDS = 1000
 """Words of one text: more than anybody reads in the two minutes that a recording may take."""
+MAX_TEXT_PHONEMES = 20_000
+"""Phonemes of one text, in the best reading of each word: eight times what can be said in those two minutes. Without
+it, a thousand long numbers would take a second and 14 MB before anybody else could refuse them."""
 MAX_PHONEMES = 300
 """Phonemes of one pronunciation that a request gives."""
 
@@ -60,7 +63,8 @@ class Lexicon:
 
         Raises:
             TextWithoutWords: if no token has a letter or a digit.
-            InvalidInput: if a word is too long or has nothing that can be said in English, or there are too many.
+            InvalidInput: if a word is too long or has nothing that can be said in English, or the text has too many
+                words or takes too long to say.
             InvalidPronunciations: if ``pronunciations`` does not fit the words or names phonemes that are none.
         """
         tokens = [token for token in text.split() if is_word(token)]
@@ -76,10 +80,14 @@ class Lexicon:
                 )
         given = _parse_request(pronunciations, len(tokens))
         shouted = text.isupper() and len(tokens) > 1
-        return [
-            self._word(spoken, token, request, shouted)
-            for spoken, token, request in zip(self._spoken_forms(text), tokens, given, strict=True)
-        ]
+        words: list[LexiconWord] = []
+        phonemes = 0
+        for spoken, token, request in zip(self._spoken_forms(text), tokens, given, strict=True):
+            words.append(self._word(spoken, token, request, shouted))
+            phonemes += len(words[-1].pronunciations[0].phonemes)
+            if phonemes > MAX_TEXT_PHONEMES:
+                raise InvalidInput("The text takes longer to say than any recording may last.", field="text")
+        return words
 
     def _word(self, spoken: SpokenToken, token: str, given: Pronunciation | None, shouted: bool) -> LexiconWord:
         if given is not None:

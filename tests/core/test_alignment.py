@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.core.alignment import MAX_FRAMES_BEYOND_PEAK, Alignment, Penalties, align, segments_around
+from app.core.alignment import (
+    FRAMES_BETWEEN_LOOKS,
+    MAX_FRAMES_BEYOND_PEAK,
+    MAX_STATES,
+    Alignment,
+    Penalties,
+    align,
+    alignment_mb,
+    segments_around,
+)
+from app.core.errors import AnalysisTimeout, InvalidInput
 
 CLASSES = 6
 
@@ -187,3 +199,80 @@ def test_segments_hold_their_peaks_and_do_not_overlap(peaks: list[int], beyond: 
     for peak, segment in zip(peaks, segments, strict=True):
         assert end <= segment[0] <= peak < segment[1] <= frames
         end = segment[1]
+
+
+def a_text(words: int, candidates: int, phonemes: int) -> list[list[list[int]]]:
+    """So many words, each with so many candidates, which differ."""
+    return [[[1 + (w + c + i) % 5 for i in range(phonemes)] for c in range(candidates)] for w in range(words)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "words", "candidates", "phonemes"),
+    [(0, 1, 1, 1), (0, 1000, 1, 1), (150, 8, 2, 3), (1500, 80, 3, 4), (1000, 300, 1, 3), (2000, 306, 4, 4)],
+)
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_memory_of_an_alignment_is_known_before(
+    frames: int, words: int, candidates: int, phonemes: int, *, fast: bool
+) -> None:
+    text = a_text(words, candidates, phonemes)
+    said = [p for word in text for p in word[0]] if fast else []  # a phoneme in every frame, or none
+    log_probs = posteriors((said + [0] * frames)[:frames])
+    align(log_probs[:1], text[:1])  # what is loaded once
+    bound = alignment_mb(frames, text)
+    tracemalloc.start()
+    try:
+        align(log_probs, [[list(candidate) for candidate in word] for word in text])
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    assert peak <= bound <= 4 * peak + 1
+
+
+def test_no_text_takes_much_memory() -> None:
+    """However the words share out the states that a text may have; 6,000 frames are two minutes."""
+    for words, candidates, phonemes in [(1000, 8, 18), (1000, 1, 19), (66, 1, 300), (1000, 8, 2), (200, 8, 300)]:
+        try:
+            assert alignment_mb(6000, a_text(words, candidates, phonemes)) < 80
+        except InvalidInput:
+            assert words * (2 * phonemes - 1) > MAX_STATES / 2
+    assert alignment_mb(150, a_text(1000, 8, 18)) < 10  # a text far too long for three seconds
+
+
+@pytest.mark.parametrize("reading", range(8))
+def test_a_text_with_too_many_readings_is_aligned_with_the_likely_ones(reading: int) -> None:
+    marked = [[10 + c] for c in range(8)]
+    said = posteriors([0, 10 + reading, 0], classes=18)
+    ordinary = align(said, [marked, *a_text(940, 3, 5), *a_text(50, 8, 15)]).words[0]
+    assert ordinary is not None
+    assert ordinary.candidate == reading
+    crowded = align(said, [marked, *a_text(300, 8, 20)]).words[0]
+    assert (crowded is not None and crowded.candidate == reading) == (reading < MAX_STATES // (300 * 39))
+
+
+def test_a_text_that_no_recording_can_hold_is_refused() -> None:
+    text = a_text(1000, 2, 21)
+    for attempt in (lambda: align(posteriors([0] * 3), text), lambda: alignment_mb(3, text)):
+        with pytest.raises(InvalidInput, match="longer to say") as refused:
+            attempt()
+        assert refused.value.field == "text"
+
+
+class SetAfter(threading.Event):
+    """An event that is set when it has been looked at so many times."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_an_alignment_that_nobody_waits_for_stops() -> None:
+    log_probs = posteriors([0] * (3 * FRAMES_BETWEEN_LOOKS))
+    stopped = SetAfter(2)
+    with pytest.raises(AnalysisTimeout):
+        align(log_probs, [[[1, 2]]], cancelled=stopped)
+    assert stopped.looks == -1, "half-way through, not only at its start"
+    assert align(log_probs, [[[1, 2]]], cancelled=threading.Event()) == align(log_probs, [[[1, 2]]])

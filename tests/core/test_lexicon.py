@@ -161,6 +161,13 @@ def test_a_text_of_too_many_words_is_refused(lexicon: Lexicon) -> None:
         lexicon.words("a " * (MAX_WORDS + 1))
 
 
+def test_a_text_of_long_numbers_is_refused_before_all_of_them_are_read(lexicon: Lexicon) -> None:
+    with pytest.raises(InvalidInput, match="longer to say") as refused:
+        lexicon.words("777777777 " * MAX_WORDS)
+    assert refused.value.field == "text"
+    assert len(lexicon.words("1999 " * MAX_WORDS)) == MAX_WORDS
+
+
 @pytest.mark.parametrize(
     "character", ["9", "a", "1-", "1/", "1,", "$", "(", "½", "a.", "A&", "http://", "'s", "%", "é"]
 )

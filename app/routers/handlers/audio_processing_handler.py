@@ -6,6 +6,7 @@ when they have been heard, the posteriors when they are scored.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.acoustic_engine import FramePosteriors, load_engine
-from app.core.alignment import align
+from app.core.alignment import align, alignment_mb
 from app.core.audio import SAMPLE_RATE, Recording, decode_recording
 from app.core.audio_quality import signal_to_noise_db
 from app.core.errors import AnalysisTimeout, InvalidInput
@@ -128,12 +129,14 @@ class AudioProcessingHandler:
             with MemoryTracker("Audio Processing"):
                 recording = self._decode(request.audio)
             clock.done("decode")
-            with self._budget.promise(analysis_mb(recording.duration), field="audio"):
+            readings = [[reading.phonemes for reading in word.pronunciations] for word in words]
+            needed = analysis_mb(recording.duration) + alignment_mb(_frames(recording.duration), readings)
+            with self._budget.promise(needed, field="audio"):
                 posteriors = models.extractor.extract(recording.waveform, cancelled)
                 clock.done("acoustic")
                 heard = _hear(recording, posteriors, models.pitch)
                 del recording
-                word_scores, scores, fluency = _score_text(words, posteriors, heard, models.scorer)
+                word_scores, scores, fluency = _score_text(words, posteriors, heard, models.scorer, cancelled)
                 del posteriors
             clock.done("scoring")
             name = models.extractor.name
@@ -183,6 +186,11 @@ class AudioProcessingHandler:
         )
 
 
+def _frames(seconds: float) -> int:
+    """Frames of 20 ms, the shortest that a model has here, and one more for what is left."""
+    return math.ceil(50 * seconds) + 1
+
+
 def _hear(recording: Recording, posteriors: FramePosteriors, tracker: PitchTracker) -> _Heard:
     """Everything that needs the samples themselves."""
     phonemes = free_decode(posteriors)
@@ -199,7 +207,11 @@ def _hear(recording: Recording, posteriors: FramePosteriors, tracker: PitchTrack
 
 
 def _score_text(
-    words: list[LexiconWord], posteriors: FramePosteriors, heard: _Heard, scorer: PronunciationScorer
+    words: list[LexiconWord],
+    posteriors: FramePosteriors,
+    heard: _Heard,
+    scorer: PronunciationScorer,
+    cancelled: Event,
 ) -> tuple[list[Word], SentenceScores, Fluency]:
     """Align and score; without words, the fluency alone."""
     sounds = [(h.phoneme, h.start, h.end) for h in heard.phonemes]
@@ -209,7 +221,7 @@ def _score_text(
         score = scorer.fluency_without_text(fluency, pitch_range)
         return [], SentenceScores(None, None, score, None, None), fluency
     candidates = [[[CLASS_IDS[p] for p in c.phonemes] for c in word.pronunciations] for word in words]
-    alignment = align(posteriors.log_probs, candidates)
+    alignment = align(posteriors.log_probs, candidates, cancelled=cancelled)
     fluency = measure_fluency(sounds, sum(word is not None for word in alignment.words), heard.duration)
     spoken = SpokenText(words, alignment, posteriors, heard.phonemes, fluency, pitch_range)
     return (*scorer.score(spoken), fluency)

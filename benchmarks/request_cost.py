@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.core import allocator
+from app.core.acoustic_engine import load_engine
 from app.core.memory_budget import ANALYSIS_WINDOW_SECONDS, analysis_mb
 from app.core.memory_utils import MB, force_cleanup, freeze_heap, rss_mb
 from app.core.results import AnalysisRequest
@@ -33,22 +34,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--plot", type=Path, default=None)
+    parser.add_argument("--float", action="store_true", help="the engine of USE_QUANTIZATION=false")
     options = parser.parse_args()
-    peaks = measure(SECONDS, options.repeat)
+    peaks, factor = measure(SECONDS, options.repeat, quantized=not options.float)
+    expected = [factor * analysis_mb(seconds) for seconds in SECONDS]
     print("seconds   measured MB   admission expects MB")
-    for seconds, peak in zip(SECONDS, peaks.max(axis=1), strict=True):
-        print(f"{seconds:7.1f} {peak:13.1f} {analysis_mb(seconds):22.1f}")
+    for seconds, peak, most in zip(SECONDS, peaks.max(axis=1), expected, strict=True):
+        print(f"{seconds:7.1f} {peak:13.1f} {most:22.1f}")
     for name, chosen in (("up to", np.array(SECONDS) <= 30), ("beyond", np.array(SECONDS) > 30)):
         slope, base = np.polyfit(np.repeat(np.array(SECONDS)[chosen], options.repeat), peaks[chosen].ravel(), 1)
         print(f"least squares {name} {ANALYSIS_WINDOW_SECONDS:g} s: {base:.1f} MB + {slope:.2f} MB per second")
     if options.plot is not None:
         draw(peaks, options.plot)
-    raise SystemExit(any(p > analysis_mb(s) for s, p in zip(SECONDS, peaks.max(axis=1), strict=True)))
+    raise SystemExit(any(peak > most for peak, most in zip(peaks.max(axis=1), expected, strict=True)))
 
 
-def measure(lengths: tuple[float, ...], repeat: int) -> NDArray[np.float64]:
-    """``(len(lengths), repeat)`` MB at the peak beyond what was there before, each on another recording."""
-    settings = Settings(_env_file=None)
+def measure(
+    lengths: tuple[float, ...], repeat: int, *, quantized: bool = True
+) -> tuple[NDArray[np.float64], float]:
+    """Analyse recordings of some lengths, each another one.
+
+    Returns:
+        ``(len(lengths), repeat)`` MB at the peak beyond what was there before, and the engine's factor.
+    """
+    settings = Settings(_env_file=None, use_quantization=quantized)
     allocator.tune(settings)
     handler = AudioProcessingHandler(settings)
     handler.load()
@@ -67,7 +76,7 @@ def measure(lengths: tuple[float, ...], repeat: int) -> NDArray[np.float64]:
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
             handler.analyze(AnalysisRequest(audio, text, None, "benchmark"), Event())
             peaks[row, column] = _peak_mb() - before
-    return peaks
+    return peaks, load_engine(None, quantized=quantized).memory_factor
 
 
 def _peak_mb() -> float:

@@ -54,10 +54,14 @@ class FakeHandler:
     requests: list[AnalysisRequest] = field(default_factory=list)
     audio: list[bytes] = field(default_factory=list)
     closed: bool = False
+    dropped: int = 0
     model_loads: dict[str, int] = field(default_factory=lambda: {"fake": 1})
 
     def load(self) -> None:
         self.on_load()
+
+    def drop_caches(self) -> None:
+        self.dropped += 1
 
     def close(self) -> None:
         self.closed = True

@@ -29,6 +29,7 @@ LAUNCHER = textwrap.dedent(
         model_loads = {{}}
         def __init__(self, settings, budget): pass
         def load(self): {load}
+        def drop_caches(self): pass
         def close(self): sys.stderr.write("closed\\n")
         def analyze(self, request, cancelled):
             sys.stderr.write("analysing\\n"); sys.stderr.flush()

@@ -36,10 +36,12 @@ class AcousticEngine(Protocol):
     Attributes:
         name: shown in the answer's ``models.phoneme``.
         window_seconds: the longest input of one call.
+        memory_factor: memory of one call, relative to what :func:`app.core.memory_budget.analysis_mb` expects.
     """
 
     name: str
     window_seconds: float
+    memory_factor: float
 
     def posteriors(self, waveform: NDArray[np.float32]) -> FramePosteriors:
         """Run the model on ``(N,)`` samples, mono at 16 kHz, at most ``window_seconds`` long. Blocks."""

@@ -57,6 +57,7 @@ class HuggingFaceEngine:
         folder = _resolve(model)
         self.name = folder.resolve().name if Path(model).expanduser().is_dir() else model
         self.window_seconds = window_seconds
+        self.memory_factor = 16.0  # 0.5 GB for 20 s, of a model of 300 M parameters
         try:
             with quiet_loading():
                 self._extractor, self._model = _load(folder, dtype)

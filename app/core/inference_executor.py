@@ -215,7 +215,9 @@ def _let_go(fn: Callable[[*Ts], T], *args: *Ts) -> T:
         return fn(*args)
     except BaseException as error:
         chain: BaseException | None = error
-        while chain is not None:
+        seen = set()  # a chain may lead back to itself
+        while chain is not None and id(chain) not in seen:
+            seen.add(id(chain))
             clear_frames(chain.__traceback__)
             chain = chain.__cause__ or chain.__context__
         raise

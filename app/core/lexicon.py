@@ -53,6 +53,10 @@ class Lexicon:
         self._pronouncer = WordPronouncer()
         self._spoken_forms = SpokenForms(self._pronouncer.knows)
 
+    def clear_cache(self) -> None:
+        """Forget the words of earlier texts; they are worked out again when they come."""
+        self._pronouncer.clear_cache()
+
     def words(self, text: str, pronunciations: Sequence[Sequence[str] | None] | None = None) -> list[LexiconWord]:
         """The words of ``text`` in order: one for each white-space separated token with a letter or a digit.
 

@@ -14,7 +14,7 @@ from app.core.errors import NotReady
 from app.core.inference_executor import InferenceExecutor, Place
 from app.core.memory_budget import MemoryBudget, Promise, analysis_mb
 from app.core.memory_guard import WATCH_SECONDS, MemoryGuard
-from app.core.memory_monitor import MemoryMonitor
+from app.core.memory_monitor import Level, MemoryMonitor
 from app.core.memory_usage import UsageReader
 from app.core.memory_utils import configure_memory_logging, force_cleanup, freeze_heap
 from app.core.metrics import Metrics
@@ -41,6 +41,9 @@ class Handler(Protocol):
 
     def load(self) -> None:
         """Load the models and warm up."""
+
+    def drop_caches(self) -> None:
+        """Let go of what can be made again, as memory is short; called from any thread."""
 
     def close(self) -> None:
         """Let go of everything."""
@@ -90,6 +93,7 @@ class Service:
             relieve=force_cleanup,
         )
         self._guard = MemoryGuard(settings, monitor, usage, self._budget.is_exhausted)
+        monitor.on_pressure(self._drop_caches)
         self._watching: asyncio.Task[None] | None = None
         self.state: State = "starting"
         self.failure: Exception | None = None
@@ -214,6 +218,10 @@ class Service:
                 needed,
                 left,
             )
+
+    def _drop_caches(self, _level: Level) -> None:
+        if self._handler is not None:
+            self._handler.drop_caches()
 
     @property
     def model_loads(self) -> Mapping[str, int]:

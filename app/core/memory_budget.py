@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from app.core.errors import MemoryCritical, TooLarge
 from app.core.memory_usage import Usage
 
-ANALYSIS_BASE_MB = 10.0
-ANALYSIS_MB_PER_SECOND = 1.1
+ANALYSIS_BASE_MB = 14.0
+ANALYSIS_MB_PER_SECOND = 2.4
 ANALYSIS_WINDOW_SECONDS = 30.0
-ANALYSIS_MB_PER_LATER_SECOND = 0.3
+ANALYSIS_MB_PER_LATER_SECOND = 0.6
 """An upper line over the memory that an analysis takes at its peak, by the length of the recording: the acoustic model
 looks at windows of 30 s, what is longer adds its results alone. Fitted by ``benchmarks.request_cost``."""
 
@@ -88,7 +88,7 @@ class MemoryBudget:
             critical_mb: never to be exceeded.
             usage: reads the memory in use.
             retry_after: whole seconds after which another try makes sense.
-            reserve_mb: what uploads leave for analyses.
+            reserve_mb: what uploads leave for analyses; half of all that can be had, where that is less.
             relieve: makes room, blocking, before an analysis is turned away.
         """
         self._critical_mb = critical_mb
@@ -114,6 +114,7 @@ class MemoryBudget:
     def started(self) -> None:
         """Remember what is in use now, before any request, as what can never be had."""
         self._floor_mb = self._usage().usage_mb
+        self._reserve_mb = min(self._reserve_mb, self.largest_mb() / 2)
 
     def largest_mb(self) -> float:
         """The largest promise that could be made if nothing else ran."""

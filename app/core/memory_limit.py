@@ -29,8 +29,9 @@ class MemoryLimit:
     Attributes:
         total_bytes: the effective limit, above zero: the smallest of the machine's memory and of the limits of every
             cgroup up the tree.
-        used_bytes: the working set counted against that limit: usage less inactive file cache, which the kernel drops
-            before it kills; of the machine, ``MemTotal - MemAvailable``. 0 where a cgroup's usage cannot be read.
+        used_bytes: the working set counted against that limit: usage less the file cache that the kernel drops before
+            it kills, which is all that is inactive, and what is active beyond 64 MB; of the machine,
+            ``MemTotal - MemAvailable``. 0 where a cgroup's usage cannot be read.
         available_bytes: the least that is left at any level: below each cgroup's limit, and ``MemAvailable`` of the
             machine; 0 or more.
         source: whose limit it is.
@@ -49,16 +50,28 @@ class _Files:
     limits: tuple[str, ...]
     usage: str
     inactive: re.Pattern[bytes]
+    active: re.Pattern[bytes]
 
 
 # Above memory.high the kernel does not kill but reclaims and lets the process sleep, until it all but stands still: for
 # whoever waits for an answer that is no better than a kill, so the smaller of high and max is the limit.
 _FILES: dict[Source, _Files] = {
-    "cgroup2": _Files(("memory.max", "memory.high"), "memory.current", re.compile(rb"^inactive_file (\d+)$", re.M)),
+    "cgroup2": _Files(
+        ("memory.max", "memory.high"),
+        "memory.current",
+        re.compile(rb"^inactive_file (\d+)$", re.M),
+        re.compile(rb"^active_file (\d+)$", re.M),
+    ),
     "cgroup1": _Files(
-        ("memory.limit_in_bytes",), "memory.usage_in_bytes", re.compile(rb"^total_inactive_file (\d+)$", re.M)
+        ("memory.limit_in_bytes",),
+        "memory.usage_in_bytes",
+        re.compile(rb"^total_inactive_file (\d+)$", re.M),
+        re.compile(rb"^total_active_file (\d+)$", re.M),
     ),
 }
+# Files read or mapped twice are active, and the kernel drops those too before it kills; but only at the limit, where a
+# service that turns work away below it never comes. What is left is the code that runs, which has to stay.
+_KEPT_CACHE = 64 << 20
 _HIERARCHICAL_LIMIT = re.compile(rb"^hierarchical_memory_limit (\d+)$", re.M)
 _ROOT_ONLY = "cgroup.sane_behavior"  # a file that v1 has in the root of the whole hierarchy and nowhere else
 
@@ -99,10 +112,12 @@ class _Level:
         return min((limit for limit in found if limit is not None and limit > 0), default=None)
 
     def used(self) -> int:
-        """The working set in bytes: usage less inactive file cache."""
+        """The working set in bytes: usage less the file cache that can be dropped."""
         usage = _number(_read(self.usage)) or 0
-        inactive = _match(_FILES[self.source].inactive, _read(self.stat)) or 0
-        return max(usage - inactive, 0)
+        stat, files = _read(self.stat), _FILES[self.source]
+        inactive = _match(files.inactive, stat) or 0
+        active = _match(files.active, stat) or 0
+        return max(usage - inactive - max(active - _KEPT_CACHE, 0), 0)
 
 
 class MemoryLimitReader:

@@ -75,7 +75,7 @@ class _State(Collector):
         yield from self._memory()
         yield from self._cleanups()
         running = self._executor.running
-        waiting = self._executor.taken - running
+        waiting = max(0, self._executor.taken - running)  # loading the models runs without a place
         yield _gauge("elocute_requests_in_flight", "Analyses that run.", running)
         yield _gauge("elocute_requests_queued", "Requests being read or waiting.", waiting)
         loads = CounterMetricFamily("elocute_model_loads", "Times that a model was loaded.", labels=["model"])

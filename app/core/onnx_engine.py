@@ -37,6 +37,7 @@ class OnnxEngine:
 
     window_seconds = 30.0
     frame_seconds = 0.02
+    memory_factor = 1.0
 
     def __init__(self, folder: Path = BUILT_IN_MODEL, *, threads: int | None = None) -> None:
         try:

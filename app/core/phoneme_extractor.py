@@ -44,6 +44,11 @@ class PhonemeExtractor:
         """The model's name."""
         return self._engine.name
 
+    @property
+    def memory_factor(self) -> float:
+        """The engine's."""
+        return self._engine.memory_factor
+
     def warm_up(self) -> None:
         """Run the model on short and long noise, so that the first request is as quick as the others."""
         noise = np.random.default_rng(0).normal(0, 0.01, 8 * SAMPLE_RATE).astype(np.float32)

@@ -26,6 +26,7 @@ class TorchEngine:
     """
 
     window_seconds = 30.0
+    memory_factor = 1.6
 
     def __init__(self, folder: Path = BUILT_IN_MODEL) -> None:
         import torch

@@ -29,6 +29,10 @@ class WordPronouncer:
         self._model = GraphemeToPhoneme()
         self._cached = lru_cache(maxsize=CACHED_WORDS)(self._pronounce)
 
+    def clear_cache(self) -> None:
+        """Forget the words of earlier texts; they are worked out again when they come."""
+        self._cached.cache_clear()
+
     def knows(self, word: str) -> bool:
         """Whether the dictionary itself has ``word``, in any case."""
         return word.lower() in self._dictionary

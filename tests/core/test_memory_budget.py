@@ -63,6 +63,13 @@ def test_uploads_leave_room_for_the_analyses_they_wait_for() -> None:
         pass
 
 
+def test_the_reserve_is_never_more_than_half_of_what_there_is() -> None:
+    budget = make(Memory(100), reserve_mb=90)
+    assert not budget.is_exhausted()
+    with budget.promise_upload(50):
+        pass
+
+
 def test_a_body_of_unknown_length_is_promised_as_it_comes() -> None:
     budget = make(Memory(100))
     with budget.promise_upload(0) as upload:

@@ -317,3 +317,22 @@ def _version(machine: Machine, version: str) -> tuple[str, str, Callable[..., No
     if version == "v1":
         return "3:memory", V1_MOUNT, machine.v1
     return "0:", V2_MOUNT, machine.v2
+
+
+@pytest.mark.parametrize(("active", "used"), [(0, 300), (50, 300), (64, 300), (164, 200)])
+def test_active_file_cache_beyond_the_code_that_runs_is_no_usage(tmp_path: Path, active: int, used: int) -> None:
+    """The kernel drops it too, but only at the limit, where a service that sheds load below it never comes."""
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n", encoding="ascii")
+    mount = "31 24 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+    (tmp_path / "proc/self/mountinfo").write_text(mount, encoding="ascii")
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9999999 kB\nMemAvailable: 8888888 kB\n", encoding="ascii")
+    (group / "memory.max").write_text(str(512 << 20), encoding="ascii")
+    (group / "memory.current").write_text(str(400 << 20), encoding="ascii")
+    stat = f"inactive_file {100 << 20}\nactive_file {active << 20}\n"
+    (group / "memory.stat").write_text(stat, encoding="ascii")
+    limit = read_memory_limit(tmp_path)
+    assert limit.source == "cgroup2"
+    assert limit.used_bytes == used << 20

@@ -26,6 +26,7 @@ class EchoEngine:
 
     name = "echo"
     window_seconds = 6.0
+    memory_factor = 1.0
 
     def __init__(self) -> None:
         self.calls: list[int] = []

@@ -141,6 +141,7 @@ def test_at_critical_memory_new_work_is_turned_away_and_what_runs_finishes(
     release.set()
     running.join(5)
     assert answers == [200]
+    assert handler.dropped >= 1, "caches go first"
     counters = server.client.get("/memory").json()["counters"]
     assert counters["cleanups"]["emergency"] >= 1
     assert counters["criticals"] == 1
@@ -177,3 +178,39 @@ def test_an_upload_that_does_not_fit_beside_the_others_is_turned_away_before_it_
     assert refused.status_code == 503
     assert refused.json()["type"].endswith(":memory-critical")
     assert server.handler.requests == []
+
+
+def test_a_body_of_unknown_length_is_turned_away_when_it_outgrows_the_memory(server: Any) -> None:
+    pretend(server, 780)  # with the reserve for an analysis, 86 MB, 9 are left
+
+    def body() -> Any:
+        yield b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'
+        for _ in range(100):
+            yield bytes(1 << 17)
+
+    refused = server.analyze(content=body(), headers={"content-type": "multipart/form-data; boundary=x"})
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith(":memory-critical")
+    assert server.app.state.service._budget.promised_mb == 0
+
+
+def test_nobody_is_told_ready_where_nothing_fits(server: Any) -> None:
+    pretend(server, 850)  # below critical, yet no room for any analysis
+    ready = server.client.get("/ready")
+    assert (ready.status_code, ready.json()) == (503, {"status": "memory_critical"})
+    assert server.analyze().status_code == 503
+    assert server.client.get("/memory").json()["counters"]["cleanups"]["emergency"] == 1
+
+
+def test_without_a_server_that_ends_it_a_service_is_not_recycled(
+    serve: Callable[..., Any], wait_for: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr("app.core.memory_guard.RECYCLE_SECONDS", 0.0)
+    server = serve(memory_warning_threshold_mb=750, memory_critical_threshold_mb=875, memory_recycle=True)
+    service = server.app.state.service
+    service.on_recycle = None  # as under another server than ours
+    service._guard._fresh_rss_mb = 100
+    pretend(server, 900)
+    wait_for(lambda: "MEMORY_RECYCLE has no effect" in caplog.text)
+    pretend(server, 300)
+    wait_for(lambda: server.client.get("/ready").status_code == 200)

@@ -106,6 +106,12 @@ class AudioProcessingHandler:
             models.extractor.warm_up()
             models.pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
 
+    def drop_caches(self) -> None:
+        """Let go of what can be made again."""
+        if PHONEME_MODEL in self._cache.loaded:
+            with self._cache.lease(PHONEME_MODEL, self._load) as models:
+                models.lexicon.clear_cache()
+
     def close(self) -> None:
         """Let go of the models."""
         self._cache.clear()
@@ -130,7 +136,8 @@ class AudioProcessingHandler:
                 recording = self._decode(request.audio)
             clock.done("decode")
             readings = [[reading.phonemes for reading in word.pronunciations] for word in words]
-            needed = analysis_mb(recording.duration) + alignment_mb(_frames(recording.duration), readings)
+            needed = models.extractor.memory_factor * analysis_mb(recording.duration)
+            needed += alignment_mb(_frames(recording.duration), readings)
             with self._budget.promise(needed, field="audio"):
                 posteriors = models.extractor.extract(recording.waveform, cancelled)
                 clock.done("acoustic")

@@ -137,6 +137,9 @@ class _Kept:
     def load(self) -> None:
         """It is loaded."""
 
+    def drop_caches(self) -> None:
+        """Others use them."""
+
     def close(self) -> None:
         """Others use it."""
 

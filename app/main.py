@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None, handler_factory: HandlerFactory
     app.include_router(system.router)
     app.include_router(memory.router)
     audio = settings.max_upload_bytes
-    app.add_middleware(BodyLimitMiddleware, max_body=audio + OVERHEAD_BYTES, max_json=audio * 4 // 3 + OVERHEAD_BYTES)
+    app.add_middleware(BodyLimitMiddleware, max_body=audio + OVERHEAD_BYTES, max_json=audio * 3 // 2 + OVERHEAD_BYTES)
     app.add_middleware(MemoryMonitoringMiddleware, monitor=monitor, ignore=NOT_COUNTED)
     app.add_middleware(PacingMiddleware, paths=("/analyze",))
     app.add_middleware(RequestIdMiddleware)  # added last: the outermost

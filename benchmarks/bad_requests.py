@@ -50,6 +50,7 @@ def _bad_fields(sentences: list[Clip]) -> list[Item]:
         "text without words": multipart(audio, text="?! ... --"),
         "empty text": multipart(audio, text="  "),
         "too much text": multipart(audio, text="word " * (_TOO_MUCH_TEXT // 5)),
+        "numbers without end": multipart(audio, text="777777777 " * 900),  # 8 readings each
         "no audio": multipart(None, text="We call it bear."),
         "pronunciations that do not fit": multipart(audio, text="We call it bear.", pronunciations='[["P"]]'),
         "pronunciations of no phonemes": multipart(audio, text="bear", pronunciations='[["QQ"]]'),
@@ -75,6 +76,7 @@ def _too_large() -> list[Item]:
     return [
         Item("oversized body", body, expected=refused),
         Item("oversized body of no known size", body, expected=refused, chunked=True),
+        Item("JSON of empty lists", b'{"audio_base64": "AAAA", "x": [' + b"[]," * 1_000_000 + b"0]}", JSON, refused),
         Item("recording of 125 s", multipart(encode(tone, "flac", 16_000)), expected=refused),
     ]
 

@@ -49,9 +49,7 @@ def main() -> None:
     raise SystemExit(any(peak > most for peak, most in zip(peaks.max(axis=1), expected, strict=True)))
 
 
-def measure(
-    lengths: tuple[float, ...], repeat: int, *, quantized: bool = True
-) -> tuple[NDArray[np.float64], float]:
+def measure(lengths: tuple[float, ...], repeat: int, *, quantized: bool = True) -> tuple[NDArray[np.float64], float]:
     """Analyse recordings of some lengths, each another one.
 
     Returns:

@@ -26,9 +26,11 @@ SAMPLES_MB_PER_SECOND = 2 * 16_000 * 4 / 2**20
 LEAST_BYTES_PER_SECOND = 500
 """No codec for speech takes less: what a file of so many bytes can be at the longest."""
 
-UPLOAD_FACTOR = 1.3
-JSON_UPLOAD_FACTOR = 3.0
-"""Bytes in memory for each byte of a body at the worst moment of reading it: growing buffers, base64 and its text."""
+UPLOAD_BASE_MB = 1.5
+UPLOAD_FACTOR = 1.75
+JSON_UPLOAD_FACTOR = 1.3
+"""Bytes in memory for each byte of a body at the worst moment of reading it, several at once: buffers that grow are
+copied and leave holes. Of JSON only the recording is kept, decoded as it comes."""
 
 
 def analysis_mb(seconds: float) -> float:
@@ -44,7 +46,7 @@ def decoding_mb(file_bytes: int, max_seconds: float) -> float:
 
 def upload_mb(body_bytes: int, *, is_json: bool) -> float:
     """The memory that reading a body of so many bytes takes, at most, in MB."""
-    return body_bytes / 2**20 * (JSON_UPLOAD_FACTOR if is_json else UPLOAD_FACTOR)
+    return UPLOAD_BASE_MB + body_bytes / 2**20 * (JSON_UPLOAD_FACTOR if is_json else UPLOAD_FACTOR)
 
 
 class Promise:

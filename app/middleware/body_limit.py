@@ -51,13 +51,14 @@ class _Body:
     """Counts one request's body, and sees to what is left of it once the answer is there."""
 
     def __init__(self, receive: Receive, send: Send, limit: int, headers: Headers) -> None:
-        length = headers.get("content-length", "")
+        chunked = "transfer-encoding" in headers  # overrides Content-Length: RFC 9112, section 6.3
+        length = "" if chunked else headers.get("content-length", "")
         self.limit = limit
         self.announced = int(length) if length.isascii() and length.isdigit() else 0
         self._receive = receive
         self._send = send
         self._read = 0
-        self._ended = self.announced == 0 and "transfer-encoding" not in headers
+        self._ended = self.announced == 0 and not chunked
         self._waits = "expect" in headers  # the client sends nothing before it is told to
 
     def too_large(self) -> HTTPException:

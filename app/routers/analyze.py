@@ -120,8 +120,9 @@ def _metered(receive: Receive, announced: int, promise: Promise, *, is_json: boo
         message = await receive()
         read += len(message.get("body", b""))
         if read > promised:
-            promise.extend(upload_mb(read + _METER_STEP - promised, is_json=is_json))
-            promised = read + _METER_STEP
+            beyond = read + _METER_STEP - promised
+            promise.extend(upload_mb(beyond, is_json=is_json) - upload_mb(0, is_json=is_json))
+            promised += beyond
         return message
 
     return receive_metered

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
-from base64 import b64decode
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import Any, BinaryIO, Literal, cast
 
 from pydantic_core import from_json
@@ -17,6 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.core.errors import InvalidInput, InvalidPronunciations, MalformedRequest, TooLarge
+from app.routers.json_upload import AUDIO, JsonUpload
 
 OVERHEAD_BYTES = 256 * 1024
 """What a body may have beyond the recording: the other fields and the multipart or JSON around them."""
@@ -28,7 +28,7 @@ ReferenceAudio = Literal["none", "inline", "url"]
 
 _REFERENCE_AUDIO = ("none", "inline", "url")
 _MAX_PARTS = 16
-_BASE64_STEP = 1 << 20  # decoded at a time, so that the event loop is never held for long
+_STEP = 1 << 14  # bytes looked at before others have their turn
 _MAX_PRONUNCIATION_WORDS = 5_000
 
 
@@ -62,20 +62,24 @@ async def read_submission(request: Request, max_audio: int, cleanup: ExitStack) 
     Raises:
         MalformedRequest: neither multipart nor JSON, broken, or a field is there twice.
         InvalidInput: a field is missing or its value is none that it may have.
-        TooLarge: the recording has more bytes than it may have.
+        TooLarge: the recording or the rest has more bytes than it may have.
         HTTPException: 413, from the middleware that counts the body.
         ClientDisconnect: the client is gone.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        return await _read_multipart(request, max_audio, cleanup)
-    if kind == "application/json":
-        return await _read_json(request, max_audio, cleanup)
+    try:
+        if kind == "multipart/form-data":
+            return await _read_multipart(request, max_audio, cleanup)
+        if kind == "application/json":
+            return await _read_json(request, max_audio, cleanup)
+    except BaseException as error:
+        _let_go(error)
+        raise
     raise MalformedRequest("Send multipart/form-data or application/json, and say so in the header Content-Type.")
 
 
 class _MemoryParser(MultiPartParser):
-    """Keeps files in memory, whatever their size, and refuses a form that breaks off."""
+    """Keeps files in memory, whatever their size, and refuses long fields and a form that breaks off."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], max_audio: int) -> None:
         super().__init__(
@@ -87,6 +91,14 @@ class _MemoryParser(MultiPartParser):
         )
         self.spool_max_size = max_audio + 2 * OVERHEAD_BYTES  # more than any body that passes the middleware
         self.complete = False
+        self.beside = 0  # bytes of what is no file
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self.beside += end - start
+            if self.beside > OVERHEAD_BYTES:
+                raise TooLarge(f"The form has more than {OVERHEAD_BYTES} bytes beside the recording.")
+        super().on_part_data(data, start, end)
 
     def on_end(self) -> None:
         self.complete = True
@@ -99,9 +111,9 @@ class _MemoryParser(MultiPartParser):
 
 
 async def _read_multipart(request: Request, max_audio: int, cleanup: ExitStack) -> Submission:
-    async with aclosing(request.stream()) as stream:
+    async with aclosing(request.stream()) as stream, aclosing(_in_steps(stream)) as pieces:
         try:
-            form = await _MemoryParser(request.headers, stream, max_audio).parse()
+            form = await _MemoryParser(request.headers, pieces, max_audio).parse()
         except MultiPartException as error:
             raise MalformedRequest(f"The multipart form cannot be read: {error.message}") from None
     for _, value in form.multi_items():
@@ -121,58 +133,36 @@ async def _read_multipart(request: Request, max_audio: int, cleanup: ExitStack) 
 
 
 async def _read_json(request: Request, max_audio: int, cleanup: ExitStack) -> Submission:
-    body = bytearray()
-    async with aclosing(request.stream()) as stream:
-        async for chunk in stream:
-            body += chunk
-    fields = _parse_object(body)
-    del body
-    encoded = fields.pop("audio_base64", None)
+    audio = cleanup.enter_context(io.BytesIO())
+    upload = JsonUpload(audio, OVERHEAD_BYTES)
+    async with aclosing(request.stream()) as stream, aclosing(_in_steps(stream)) as pieces:
+        async for piece in pieces:
+            upload.feed(piece)
+    fields = upload.finish()
+    encoded = fields.pop(AUDIO, None)
     if encoded is None:
-        raise InvalidInput("audio_base64 is missing: send the recording as base64.", field="audio_base64")
+        raise InvalidInput("audio_base64 is missing: send the recording as base64.", field=AUDIO)
     if not isinstance(encoded, str):
-        raise InvalidInput("audio_base64 must be a string.", field="audio_base64")
-    audio = cleanup.enter_context(await _decode_base64(encoded, max_audio))
-    return _check(audio, audio.getbuffer().nbytes, max_audio, fields, "audio_base64")
-
-
-def _parse_object(body: bytearray) -> dict[str, Any]:
-    try:
-        value = from_json(body)  # ten times faster than json.loads, which would hold the event loop for 150 ms
-    except ValueError as error:
-        raise MalformedRequest(f"The body is no valid JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise MalformedRequest("The body must be a JSON object.")
-    for name in ("text", "audio_base64"):
-        if body.count(f'"{name}"'.encode()) > 1:  # a name twice, or a value that looks like one
-            json.loads(body, object_pairs_hook=_refuse_twice, parse_int=str, parse_float=str)
-            break
-    return value
-
-
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in pairs]
-    for name in ("text", "audio_base64"):
-        if names.count(name) > 1:
-            raise MalformedRequest(f"There is more than one {name}.", field=name)
-
-
-async def _decode_base64(encoded: str, max_audio: int) -> io.BytesIO:
-    if any(space in encoded for space in "\n\r\t "):  # wrapped lines, as many tools write them
-        encoded = "".join(encoded.split())
-    broken = MalformedRequest("audio_base64 is no valid base64.", field="audio_base64")
-    if len(encoded) % 4 or "=" in encoded[:-2]:
-        raise broken
-    _check_size(len(encoded) // 4 * 3 - encoded[-2:].count("="), max_audio, "audio_base64")
-    audio = io.BytesIO()
-    for start in range(0, len(encoded), _BASE64_STEP):
-        try:
-            audio.write(b64decode(encoded[start : start + _BASE64_STEP], validate=True))
-        except ValueError:
-            raise broken from None
-        await asyncio.sleep(0)
+        raise InvalidInput("audio_base64 must be a string.", field=AUDIO)
+    size = audio.tell()
     audio.seek(0)
-    return audio
+    return _check(audio, size, max_audio, fields, AUDIO)
+
+
+async def _in_steps(stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Cut what comes at once, so that the event loop is never held for long."""
+    async for chunk in stream:
+        yield chunk[:_STEP]
+        for start in range(_STEP, len(chunk), _STEP):
+            await asyncio.sleep(0)
+            yield chunk[start : start + _STEP]
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error holds on to, and with them what has been read, while it is being answered."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _check(audio: BinaryIO, size: int, max_audio: int, fields: dict[str, Any], audio_field: str) -> Submission:

@@ -402,4 +402,5 @@ def test_nothing_is_left_behind_on_any_path(
     wait_for(lambda: len(os.listdir("/proc/self/fd")) <= len(descriptors) + 1)  # noqa: PTH208
     assert not opened
     assert not list(folder.iterdir())
-    assert all(getattr(request.audio, "closed", True) for request in handler.requests)
+    # a job's end is noticed after the answer that it failed
+    wait_for(lambda: all(getattr(request.audio, "closed", True) for request in handler.requests))

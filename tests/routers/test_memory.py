@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.core.memory_config import Thresholds
 from app.core.memory_usage import Usage
 
 
@@ -32,9 +33,18 @@ def pretend(server: Any, usage_mb: float) -> None:
     service.monitor._usage = service._budget._usage = service._guard._usage = lambda: Usage(usage_mb, usage_mb, 1000)
 
 
+def shrink(server: Any) -> Any:
+    """Pretend a limit of 1,000 MB, of which 100 are in use: the tests' own process may be larger than that."""
+    service = server.app.state.service
+    pretend(server, 100)
+    service.monitor.thresholds = Thresholds(750, 875)
+    service._budget._critical_mb, service._budget._floor_mb = 875, 100
+    return server
+
+
 @pytest.fixture
 def server(serve: Callable[..., Any]) -> Any:
-    return serve(memory_warning_threshold_mb=750, memory_critical_threshold_mb=875)
+    return shrink(serve())
 
 
 def test_memory_tells_the_limit_the_thresholds_and_the_counters(server: Any) -> None:
@@ -206,7 +216,7 @@ def test_without_a_server_that_ends_it_a_service_is_not_recycled(
     serve: Callable[..., Any], wait_for: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr("app.core.memory_guard.RECYCLE_SECONDS", 0.0)
-    server = serve(memory_warning_threshold_mb=750, memory_critical_threshold_mb=875, memory_recycle=True)
+    server = shrink(serve(memory_recycle=True))
     service = server.app.state.service
     service.on_recycle = None  # as under another server than ours
     service._guard._fresh_rss_mb = 100

@@ -85,6 +85,19 @@ def test_a_body_that_fastapi_reads_is_counted_too() -> None:
     assert ask(app_with_everything(), "POST", "/json", json={"a": "b" * 150}).status_code == 200
 
 
+@pytest.mark.parametrize(("announced", "sent", "status"), [(1000, 150, 200), (10, 300, 413), (0, 300, 413)])
+def test_a_chunked_body_has_no_announced_length(announced: int, sent: int, status: int) -> None:
+    async def chunks() -> Any:
+        yield b'{"a": "%b"}' % (b"b" * sent)
+
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(announced),  # a server may pass on both; the coding is what frames the body
+        "transfer-encoding": "chunked",
+    }
+    assert ask(app_with_everything(), "POST", "/json", content=chunks(), headers=headers).status_code == status
+
+
 @pytest.mark.parametrize("given", ["a", "A.b_c-9", "x" * 128])
 def test_a_sane_request_id_is_kept(shared: Any, given: str) -> None:
     assert shared.client.get("/health", headers={"X-Request-ID": given}).headers["x-request-id"] == given

@@ -25,6 +25,7 @@ from transformers import WhisperFeatureExtractor, WhisperModel
 from app.core.acoustic_model import ElocuteConfig, ElocuteForCTC
 from training.acoustic_batches import Augmentation, Batch, make_batches, wildcard_ctc_loss
 from training.corpus import Utterance, load_audio, load_corpus, split_by_speaker
+from training.export_graph import export_graph
 from training.phoneme_errors import decode_corpus, phoneme_error_rate
 
 
@@ -171,6 +172,7 @@ def train(data: Path, encoder: str, out: Path, recipe: Recipe, *, all_speakers: 
     model.config.dropout = 0.0
     model.half().save_pretrained(out / "model")
     WhisperFeatureExtractor().save_pretrained(out / "model")
+    export_graph(out / "model")
     return out / "model"
 
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
-from traceback import clear_frames
 from typing import Any, TypeVar, TypeVarTuple
 
 from app.core.errors import AnalysisTimeout, ServiceBusy
+from app.core.tracebacks import forget_locals
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -206,18 +206,9 @@ class InferenceExecutor:
 
 
 def _let_go(fn: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Call ``fn``; an exception leaves without the locals of its frames.
-
-    A failed job's recording and tensors would otherwise live as long as its traceback, which the tasks that wait for it
-    hold in a reference cycle: until the next garbage collection.
-    """
+    """Call ``fn``; an exception leaves without the locals of its frames."""
     try:
         return fn(*args)
     except BaseException as error:
-        chain: BaseException | None = error
-        seen = set()  # a chain may lead back to itself
-        while chain is not None and id(chain) not in seen:
-            seen.add(id(chain))
-            clear_frames(chain.__traceback__)
-            chain = chain.__cause__ or chain.__context__
+        forget_locals(error)
         raise

@@ -7,7 +7,6 @@ import io
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
-from traceback import clear_frames
 from typing import Any, BinaryIO, Literal, cast
 
 from pydantic_core import from_json
@@ -16,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.core.errors import InvalidInput, InvalidPronunciations, MalformedRequest, TooLarge
+from app.core.tracebacks import forget_locals
 from app.routers.json_upload import AUDIO, JsonUpload
 
 OVERHEAD_BYTES = 256 * 1024
@@ -73,7 +73,7 @@ async def read_submission(request: Request, max_audio: int, cleanup: ExitStack) 
         if kind == "application/json":
             return await _read_json(request, max_audio, cleanup)
     except BaseException as error:
-        _let_go(error)
+        forget_locals(error)
         raise
     raise MalformedRequest("Send multipart/form-data or application/json, and say so in the header Content-Type.")
 
@@ -156,13 +156,6 @@ async def _in_steps(stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes
         for start in range(_STEP, len(chunk), _STEP):
             await asyncio.sleep(0)
             yield chunk[start : start + _STEP]
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Empty the frames that an error holds on to, and with them what has been read, while it is being answered."""
-    while error is not None:
-        clear_frames(error.__traceback__)
-        error = error.__context__
 
 
 def _check(audio: BinaryIO, size: int, max_audio: int, fields: dict[str, Any], audio_field: str) -> Submission:

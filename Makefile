@@ -66,7 +66,7 @@ bench: $(VENV)/installed-dev ## memory and speed figures, about half an hour: al
 	$(BIN)/python -m benchmarks.allocator --requests 60 --plot benchmarks/allocator.png
 
 soak: $(VENV)/installed-dev ## hours in minutes: mixed requests in a memory cgroup of their own (ARGS="--requests 3000 ...")
-	$(BIN)/python -m benchmarks.soak $(ARGS)
+	$(BIN)/python -m benchmarks.soak --plot benchmarks/soak.png $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

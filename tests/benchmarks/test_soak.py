@@ -112,6 +112,14 @@ def test_without_any_line_a_run_cannot_pass() -> None:
     assert judge(Bounds(), None, FLAT, 500, FINE) == []
 
 
+def test_a_short_run_fails_only_beyond_its_error() -> None:
+    uncertain = Line(0.002, 500, 0.0006)
+    assert judge(Bounds(), uncertain, FLAT, 500, replace(FINE, answered=999)) == []
+    assert "at rest grows" in judge(Bounds(), uncertain, FLAT, 500, replace(FINE, answered=1000))[0]
+    certain = Line(0.002, 500, 0.0004)
+    assert "at rest grows" in judge(Bounds(), certain, FLAT, 500, replace(FINE, answered=999))[0]
+
+
 def test_under_load_only_growth_beyond_the_error_fails() -> None:
     assert judge(Bounds(), FLAT, Line(0.005, 500, 0.0021), 500, FINE) == []
     [failure] = judge(Bounds(), FLAT, Line(0.005, 500, 0.0019), 500, FINE)

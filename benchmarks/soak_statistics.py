@@ -14,6 +14,7 @@ _WARM_UP_SHARE = 0.07  # of a short run
 _OUTLIERS = 0.05
 _FEWEST_SAMPLES = 8
 _STRETCHES = 15
+_FIRST_USES_MB = 5.0
 _LONG_RUN = 1000  # answers, from which on the slope at rest is certain enough
 
 
@@ -147,14 +148,16 @@ def percentiles(values: Sequence[float], at: Sequence[float] = (50, 95, 99)) -> 
 def judge(bounds: Bounds, at_rest: Line | None, under_load: Line | None, peak: float, ending: Ending) -> list[str]:
     """A sentence for every bound that is broken; none for a run that passes.
 
-    At rest the slope itself has to keep its bound, in a run of 1,000 answers and more. In a shorter one, and under
-    load, where recordings come and go, it is uncertain by more than the bound: there it fails where it is beyond the
-    bound by twice its standard error.
+    At rest the slope itself has to keep its bound, in a run of 1,000 answers and more. In a shorter one what is loaded
+    at its first use falls into the second half, and is allowed for, with twice the slope's standard error. So is that
+    error under load, where recordings come and go.
     """
     failures = _broken_service(bounds, ending)
     if at_rest is None and under_load is None:
         failures.append("there are too few samples for a slope: send more requests")
-    allowed = 2 * at_rest.error if at_rest is not None and ending.answered < _LONG_RUN else 0.0
+    allowed = 0.0
+    if at_rest is not None and 0 < ending.answered < _LONG_RUN:
+        allowed = 2 * at_rest.error + _FIRST_USES_MB / (ending.answered / 2)
     if at_rest is not None and 1000 * (at_rest.slope - allowed) > bounds.slope:
         failures.append(
             f"RSS at rest grows by {1000 * at_rest.slope:.2f} MB per 1,000 requests, more than {bounds.slope:g}"

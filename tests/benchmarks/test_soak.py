@@ -93,7 +93,7 @@ def test_the_warm_up_is_200_requests_or_a_part_of_a_short_run(total: int, warm: 
         ("5xx", FLAT, 500, replace(FINE, server_errors=1)),
         ("/health", FLAT, 500, replace(FINE, health_failures=1)),
         ("should get", FLAT, 500, replace(FINE, wrong=1)),
-        ("grows by 1.10", Line(0.0011, 500, 0), 500, FINE),
+        ("grows by 1.10", Line(0.0011, 500, 0), 500, replace(FINE, answered=1000, shed=0)),
         ("peak of RSS is 901", FLAT, 901, FINE),
         ("not 503", FLAT, 500, replace(FINE, shed=51)),
         ("not 503", FLAT, 500, replace(FINE, answered=0, shed=0)),
@@ -112,11 +112,11 @@ def test_without_any_line_a_run_cannot_pass() -> None:
     assert judge(Bounds(), None, FLAT, 500, FINE) == []
 
 
-def test_a_short_run_fails_only_beyond_its_error() -> None:
-    uncertain = Line(0.002, 500, 0.0006)
-    assert judge(Bounds(), uncertain, FLAT, 500, replace(FINE, answered=999)) == []
-    assert "at rest grows" in judge(Bounds(), uncertain, FLAT, 500, replace(FINE, answered=1000))[0]
-    certain = Line(0.002, 500, 0.0004)
+def test_a_short_run_fails_only_beyond_its_error_and_first_uses() -> None:
+    growing = Line(0.02, 500, 0.005)  # 20 MB per 1,000 requests; 10 are its error, another 10 what 5 MB make in 500
+    assert judge(Bounds(), growing, FLAT, 500, replace(FINE, answered=999)) == []
+    assert "at rest grows" in judge(Bounds(), growing, FLAT, 500, replace(FINE, answered=1000))[0]
+    certain = Line(0.02, 500, 0.004)
     assert "at rest grows" in judge(Bounds(), certain, FLAT, 500, replace(FINE, answered=999))[0]
 
 

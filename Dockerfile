@@ -82,7 +82,7 @@ EXPOSE 8000
 
 # The first SIGTERM lets what is in flight finish, for REQUEST_TIMEOUT_SECONDS (60) and 10 s at most: --stop-timeout 70
 # gives docker stop as long, its own 10 s would cut analyses off. With --init a SIGTERM counts from the first moment;
-# without it the kernel drops those that come before process 1 has its handlers, about 0.4 s after its start.
+# without it the kernel drops those that come before process 1 has its handler, the first thing that it sets.
 STOPSIGNAL SIGTERM
 
 # Not urllib: it would ask a proxy that the environment names. The start takes a few seconds, from a slow disk more.

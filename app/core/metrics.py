@@ -28,7 +28,12 @@ class Metrics:
     ) -> None:
         self._registry = registry = CollectorRegistry()
         self._rejected = Counter("elocute_rejected", "Requests turned away, by reason.", ["reason"], registry=registry)
-        self._answers = Counter("elocute_answers", "Answers of /analyze, by status.", ["status"], registry=registry)
+        self._answers = Counter(
+            "elocute_answers",
+            "Answers of /analyze by status, less those refused before it is reached.",
+            ["status"],
+            registry=registry,
+        )
         self._stages = Histogram(
             "elocute_stage_seconds", "Time of each stage.", ["stage"], buckets=_BUCKETS, registry=registry
         )

@@ -1,6 +1,6 @@
 """Two hundred requests at once: each has to get 200, or 503 with Retry-After, and then all is as it was.
 
-    python -m benchmarks.flood [--clients 200] [--limit-mib 4096] [--settle 60]
+    python -m benchmarks.flood [--clients 200] [--limit-mib 4096] [--settle 60] [--large]
 
 Also reports how long /health took meanwhile, and RSS before the flood and a minute after it. Exits 1 where a bound is
 missed: another answer, /health at 50 ms or more, RSS more than 5 % off.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import random
 import statistics
 import threading
 import time
@@ -19,7 +20,8 @@ from http.client import HTTPConnection
 from benchmarks.cleanup_cost import make_items
 from benchmarks.load_client import send
 from benchmarks.memory_cgroup import CgroupUnavailable, MemoryCgroup, make_cgroup
-from benchmarks.requests_mix import Item
+from benchmarks.recordings import compose, encode, speak
+from benchmarks.requests_mix import Item, multipart
 from benchmarks.service_process import HealthProbe, ServiceProcess
 
 HEALTH_MS = 50.0
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--limit-mib", type=float, default=4096)
     parser.add_argument("--settle", type=float, default=60, help="seconds after the flood")
+    parser.add_argument("--large", action="store_true", help="uploads of 18 MB, 100 s each, instead of everyday ones")
     options = parser.parse_args()
     cgroup = None
     try:
@@ -47,10 +50,12 @@ def main() -> None:
 
 
 def _flood(options: argparse.Namespace, cgroup: MemoryCgroup | None) -> int:
-    items = make_items(50)
+    everyday = make_items(50)
+    items = large_items() if options.large else everyday
     with ServiceProcess(cgroup=cgroup) as service:
         service.wait_until_ready()
-        _one_by_one(service.port, items, _WARM_UP)
+        _one_by_one(service.port, everyday, _WARM_UP)
+        _one_by_one(service.port, items, 2)
         before = _rss(service, 5)
         with multiprocessing.get_context("spawn").Pool(1) as other_process:  # the probe shall not wait for the clients
             other_process.apply(len, ([],))  # it is up
@@ -58,6 +63,7 @@ def _flood(options: argparse.Namespace, cgroup: MemoryCgroup | None) -> int:
                 answers, seconds = other_process.apply(flood, (service.port, items, options.clients))
         waits = [1000 * wait for wait in probe.seconds]
         peak = service.peak_rss() or 0.0
+        kills = cgroup.kills() if cgroup is not None else 0
         time.sleep(max(0.0, options.settle - 5))
         after = _rss(service, 5)
     change = after / before - 1
@@ -71,6 +77,7 @@ def _flood(options: argparse.Namespace, cgroup: MemoryCgroup | None) -> int:
         name
         for name, failed in (
             ("another answer", not right),
+            ("killed", kills > 0),
             ("/health", max(waits) >= HEALTH_MS),
             ("RSS", abs(change) > RSS_SHARE),
         )
@@ -108,6 +115,18 @@ def flood(port: int, items: list[Item], clients: int) -> tuple[Counter[str], flo
     for thread in threads:
         thread.join()
     return answers, time.perf_counter() - started
+
+
+def large_items() -> list[Item]:
+    """Recordings of 100 s in stereo at 48 kHz, nearly as large as an upload may be."""
+    rng = random.Random(1)
+    sentences = speak()
+    items = []
+    for _ in range(4):
+        clip = compose(sentences, 100.0, rng)
+        body = multipart(encode(clip.signal, "wav", 48_000, stereo=True), text=clip.text)
+        items.append(Item("large", body, mode="scripted"))
+    return items
 
 
 def _one_by_one(port: int, items: list[Item], count: int) -> None:

@@ -84,6 +84,7 @@ class Service:
         self.metrics = Metrics(self.executor, monitor, lambda: self.model_loads)
         self.recycling = False
         self.on_recycle: Callable[[], None] | None = None
+        self._told = False
         usage = UsageReader().read
         self._budget = MemoryBudget(
             monitor.thresholds.critical_mb,
@@ -201,8 +202,11 @@ class Service:
 
     def _recycle(self) -> None:
         if self.on_recycle is None:
-            _log.error("MEMORY_RECYCLE has no effect: who serves this application does not end it (python -m app does)")
+            if not self._told:  # it is asked every second
+                _log.error("MEMORY_RECYCLE has no effect: who serves this application cannot end it, python -m app can")
+            self._told = True
             return
+        _log.critical("memory stays short: this process ends, for a new one")
         self.recycling = True
         self.drain()
         self.on_recycle()

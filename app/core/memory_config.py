@@ -54,7 +54,7 @@ class MemorySettings(BaseSettings):
         False, description="Drain and exit when memory stays critical, for a supervisor to start a new process."
     )
 
-    # One heap: a trim gives back the end of the main one alone, and one more held 40 MB for good in the benchmark.
+    # One heap: a trim gives back the end of the main one alone (benchmarks.allocator).
     malloc_arena_max: int = Field(
         1, ge=0, le=_C_INT_MAX, description="Heaps that glibc keeps for threads; 0 leaves it to glibc."
     )

@@ -108,7 +108,6 @@ class MemoryGuard:
                 _log.error("memory stays short, but not by what this process holds: a new one would be no better off")
             self._told = True
             return False
-        _log.critical("memory stays critical at %.1fMB: this process ends, for a new one", usage.usage_mb)
         return True
 
     async def _clean_up(self) -> None:

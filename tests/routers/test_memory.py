@@ -222,5 +222,9 @@ def test_without_a_server_that_ends_it_a_service_is_not_recycled(
     service._guard._fresh_rss_mb = 100
     pretend(server, 900)
     wait_for(lambda: "MEMORY_RECYCLE has no effect" in caplog.text)
+    for _ in range(3):  # asked again, it says no more, and never that the process ends
+        service._recycle()
+    assert caplog.text.count("MEMORY_RECYCLE has no effect") == 1
+    assert "this process ends" not in caplog.text
     pretend(server, 300)
     wait_for(lambda: server.client.get("/ready").status_code == 200)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.core.acoustic_engine import SAMPLE_RATE, FramePosteriors
 from app.core.errors import ModelError
+from app.core.hub import first_line, resolve
 from app.core.ipa import class_shares, lend_to_unreached, reached
 from app.core.phonemes import BLANK, CLASS_IDS, PHONEMES
 from app.core.torch_engine import quiet_loading
@@ -54,8 +55,7 @@ class HuggingFaceEngine:
             ModelError: the model is not there, is no CTC model on 16 kHz waveforms, lacks weights, writes letters
                 instead of phonemes, or cannot run.
         """
-        folder = _resolve(model)
-        self.name = folder.resolve().name if Path(model).expanduser().is_dir() else model
+        folder, self.name = resolve(model, "PHONEME_MODEL")
         self.window_seconds = window_seconds
         self.memory_factor = 16.0  # 0.5 GB for 20 s, of a model of 300 M parameters
         try:
@@ -65,7 +65,7 @@ class HuggingFaceEngine:
         except ModelError as error:
             raise ModelError(f"PHONEME_MODEL {model!r} {error.detail}") from error
         except Exception as error:  # the files are foreign: whatever they make the libraries raise means the same
-            raise ModelError(f"PHONEME_MODEL {model!r} cannot be loaded: {_first_line(error)}") from error
+            raise ModelError(f"PHONEME_MODEL {model!r} cannot be loaded: {first_line(error)}") from error
         config = self._model.config
         hop, self._least_samples = _frame_geometry(config)
         self._frame_seconds = hop / SAMPLE_RATE
@@ -145,7 +145,7 @@ class HuggingFaceEngine:
         try:
             logits, _ = self._forward(np.zeros(SAMPLE_RATE, dtype=np.float32))
         except Exception as error:  # as in __init__
-            raise ModelError(f"PHONEME_MODEL {self.name!r} cannot be run: {_first_line(error)}") from error
+            raise ModelError(f"PHONEME_MODEL {self.name!r} cannot be run: {first_line(error)}") from error
         if not np.isfinite(logits).all():
             raise ModelError(f"PHONEME_MODEL {self.name!r} cannot be used: its outputs are not finite numbers")
         if abs(len(logits) * self._frame_seconds - 1) > 3 * self._frame_seconds:
@@ -177,32 +177,6 @@ def blank_id(symbols: Mapping[str, int], pad: str | None, config: Mapping[str, A
             return int(candidate)
         logger.warning("%s is %s, outside the model's %d outputs; not used as blank", source, candidate, outputs)
     return 0
-
-
-def _resolve(model: str) -> Path:
-    """The folder of a model, downloaded first if it is a hub id.
-
-    ``from_pretrained`` of a hub id without safetensors would have a bot convert the weights in the background and
-    fetch them a second time; on a folder it reads what is there.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise ModelError(f"PHONEME_MODEL {model!r} is not a folder")
-    from huggingface_hub import snapshot_download
-
-    try:
-        with quiet_loading():
-            folder = Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "model*.safetensors"]))
-            if not any(folder.glob("model*.safetensors")):
-                snapshot_download(model, allow_patterns=["pytorch_model*.bin"])
-    except Exception as error:  # no such id, no access, no internet, no space: each with classes of its own
-        raise ModelError(
-            f"PHONEME_MODEL {model!r} is neither a folder nor a model that could be fetched from the Hugging Face hub: "
-            f"{_first_line(error)}"
-        ) from error
-    return folder
 
 
 def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
@@ -270,7 +244,3 @@ def _frame_geometry(config: Any) -> tuple[int, int]:
     if getattr(config, "add_adapter", False):
         hop *= config.adapter_stride**config.num_adapter_layers
     return hop, receptive + hop
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

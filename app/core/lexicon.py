@@ -35,11 +35,14 @@ class LexiconWord:
         text: the token as written, without the punctuation around it (``"bear."`` is ``"bear"``).
         pronunciations: the candidates, best first, all different; 1 to ``MAX_CANDIDATES``.
         source: where the best one comes from: the dictionary, the trained model, or the request itself.
+        parts: the words that the best one says, each with how many of its phonemes are that word's: ``(("five", 3),
+            ("dollars", 6))`` for ``"$5"``. Empty where nothing says so.
     """
 
     text: str
     pronunciations: tuple[Pronunciation, ...]
     source: Literal["lexicon", "g2p", "request"]
+    parts: tuple[tuple[str, int], ...] = ()
 
 
 class Lexicon:
@@ -95,21 +98,29 @@ class Lexicon:
 
     def _word(self, spoken: SpokenToken, token: str, given: Pronunciation | None, shouted: bool) -> LexiconWord:
         if given is not None:
-            return LexiconWord(spoken.text, (given,), "request")
-        ranked: list[tuple[int, int, Pronunciation, bool]] = []
+            written = " ".join(_written(word) for word in spoken.readings[0]) if spoken.readings else spoken.text
+            return LexiconWord(spoken.text, (given,), "request", ((written, len(given.phonemes)),))
+        ranked: list[tuple[int, int, Pronunciation, bool, tuple[tuple[str, int], ...]]] = []
         for order, reading in enumerate(spoken.readings):
             parts = [self._pronouncer(word, shouted=shouted) for word in reading]
             if not all(candidates for candidates, _ in parts):
                 continue
             known = all(from_dictionary for _, from_dictionary in parts)
             products = best_products([candidates for candidates, _ in parts], MAX_PRODUCTS)
-            ranked += [(rank, order, join(picked), known) for rank, picked in products]
+            for rank, picked in products:
+                lengths = tuple((_written(w), len(p.phonemes)) for w, p in zip(reading, picked, strict=True))
+                ranked.append((rank, order, join(picked), known, lengths))
         ranked.sort(key=lambda entry: entry[:2])
         distinct = {entry[2].phonemes: entry for entry in reversed(ranked)}
         best = sorted(distinct.values(), key=lambda entry: entry[:2])[:MAX_CANDIDATES]
         if not best:
             raise InvalidInput(f"The word {_shortened(token)} cannot be read as English.", field="text")
-        return LexiconWord(spoken.text, tuple(entry[2] for entry in best), "lexicon" if best[0][3] else "g2p")
+        return LexiconWord(
+            spoken.text,
+            tuple(entry[2] for entry in best),
+            "lexicon" if best[0][3] else "g2p",
+            best[0][4],
+        )
 
 
 def _parse_request(pronunciations: Sequence[Sequence[str] | None] | None, words: int) -> Sequence[Pronunciation | None]:
@@ -153,6 +164,11 @@ def _parse_entry(entry: object) -> Pronunciation:
         if not isinstance(symbol, str):
             raise ValueError(f"{_shortened(repr(symbol))} is no string")  # noqa: TRY004
     return parse_pronunciation(symbols)
+
+
+def _written(word: str) -> str:
+    """A word of a reading as text: the name of a letter is written without its full stop."""
+    return word.removesuffix(".")
 
 
 def _shortened(token: str) -> str:

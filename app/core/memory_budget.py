@@ -21,6 +21,12 @@ ANALYSIS_MB_PER_LATER_SECOND = 0.6
 """An upper line over the memory that an analysis takes at its peak, by the length of the recording: the acoustic model
 looks at windows of 30 s, what is longer adds its results alone. Fitted by ``benchmarks.request_cost``."""
 
+SPEECH_BASE_MB = 4.0
+SPEECH_MB_PER_SECOND = 5.0
+CLIP_MB_PER_SECOND = 0.06
+"""An upper line over the memory that the built-in voice takes to speak: for each second of the phrase that it is at,
+and for each second of the clip (16 bits at 24 kHz, and room to grow)."""
+
 SAMPLES_MB_PER_SECOND = 2 * 16_000 * 4 / 2**20
 """While decoding: float32 at 16 kHz, in blocks and then in one piece."""
 LEAST_BYTES_PER_SECOND = 500
@@ -37,6 +43,16 @@ def analysis_mb(seconds: float) -> float:
     """The memory that analysing so many seconds takes, at most, in MB."""
     later = max(0.0, seconds - ANALYSIS_WINDOW_SECONDS)
     return ANALYSIS_BASE_MB + ANALYSIS_MB_PER_SECOND * (seconds - later) + ANALYSIS_MB_PER_LATER_SECOND * later
+
+
+def speech_mb(phrase_seconds: float, clip_seconds: float) -> float:
+    """The memory that speaking takes, at most, in MB.
+
+    Args:
+        phrase_seconds: length of the longest phrase.
+        clip_seconds: length of all phrases together.
+    """
+    return SPEECH_BASE_MB + SPEECH_MB_PER_SECOND * phrase_seconds + CLIP_MB_PER_SECOND * clip_seconds
 
 
 def decoding_mb(file_bytes: int, max_seconds: float) -> float:
@@ -177,13 +193,13 @@ class MemoryBudget:
         with self._lock:
             if self._floor_mb + promise.mb + mb > self._critical_mb:
                 needed = promise.mb + mb
-                detail = f"The recording needs about {needed:.0f} MB of memory, more than this instance has to give."
+                detail = f"This needs about {needed:.0f} MB of memory, more than the instance has to give."
                 raise TooLarge(detail, field=field)
             # What is promised counts in full, though some of it is in use by now: better once too often than not.
             standing = sum(other.mb for other in self._promises)
             if self._usage().usage_mb + standing + mb + reserve_mb > self._critical_mb:
                 raise MemoryCritical(
-                    "The memory that is left does not suffice for one more analysis; please try again later.",
+                    "The memory that is left does not suffice for this now; please try again later.",
                     retry_after=self._retry_after(),
                 )
             promise.mb += mb

@@ -62,6 +62,13 @@ class InvalidInput(ElocuteError):
     title = "A field is missing or invalid"
 
 
+class RangeNotSatisfiable(ElocuteError):
+    """A part of a file is asked for that lies behind its end."""
+
+    name = "range-not-satisfiable"
+    title = "The file has no such part"
+
+
 class SilentAudio(InvalidInput):
     """The recording has no sound in it."""
 

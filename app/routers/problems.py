@@ -26,6 +26,7 @@ STATUS: dict[type[errors.ElocuteError], int] = {
     errors.Unauthorized: 401,
     errors.TooLarge: 413,
     errors.UnsupportedAudio: 415,
+    errors.RangeNotSatisfiable: 416,
     errors.InvalidInput: 422,
     errors.ServiceBusy: 503,
     errors.AnalysisTimeout: 504,
@@ -34,6 +35,7 @@ STATUS: dict[type[errors.ElocuteError], int] = {
 
 _NAMED: dict[int, type[errors.ElocuteError]] = {
     413: errors.TooLarge,
+    416: errors.RangeNotSatisfiable,
     422: errors.InvalidInput,
     500: errors.ElocuteError,
 }

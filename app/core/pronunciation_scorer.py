@@ -7,7 +7,7 @@ pronunciation and fitted rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from app.core.acoustic_engine import FramePosteriors
 from app.core.alignment import AlignedWord, Alignment, Filler
 from app.core.fluency import SYLLABLES_PER_WORD, Fluency
-from app.core.goodness import WordGoodness, most_probable, phoneme_features, word_goodness
+from app.core.goodness import WordGoodness, most_probable, phoneme_features, text_found, word_goodness
 from app.core.lexicon import LexiconWord, Pronunciation
 from app.core.phoneme_extractor import HeardSegment
-from app.core.phonemes import CLASS_IDS, ipa
+from app.core.phonemes import CLASS_IDS, CLASSES, ipa
+from app.core.reading import best_reading
 from app.core.results import ErrorType, HeardPhoneme, Phoneme, SentenceScores, Word, WordScores
 from app.core.score_rules import ScoreRules
 
@@ -78,8 +79,10 @@ class RuleScorer:
             for f, g in zip(features, goodness, strict=True)
         ]
         words = [
-            self._word(word.text, pronunciation, measured, score)
-            for word, pronunciation, measured, score in zip(spoken.words, said, goodness, scores, strict=True)
+            _with_what_was_heard(self._word(word.text, pronunciation, measured, score), spoken.posteriors, aligned)
+            for word, pronunciation, measured, score, aligned in zip(
+                spoken.words, said, goodness, scores, spoken.alignment.words, strict=True
+            )
         ]
         sentence = self._sentence(spoken, goodness, scores)
         return _with_insertions(words, spoken), sentence
@@ -122,13 +125,13 @@ class RuleScorer:
     def _sentence(
         self, spoken: SpokenText, goodness: Sequence[WordGoodness | None], scores: Sequence[NDArray[np.float64]]
     ) -> SentenceScores:
-        """The sentence's scores: what was said is scored by the rules, what was left out counts zero."""
+        """The sentence's scores: what was said is scored by the rules, what was left out, or not found, counts zero."""
         count = len(spoken.words)
         said = [i for i in range(count) if goodness[i] is not None]
         if not said:
             return SentenceScores(0.0, 0.0, 0.0, 0.0, 0.0)
         phonemes = sum(len(s) for s in scores)
-        share = sum(len(scores[i]) for i in said) / phonemes
+        share = sum(len(scores[i]) for i in said) / phonemes * text_found(goodness, [len(s) for s in scores])
         peaks = np.concatenate([g.figures[:, 0] for g in goodness if g is not None])
         features = sentence_features(
             np.concatenate([scores[i] for i in said]),
@@ -194,6 +197,19 @@ def sentence_features(
     return np.concatenate([[phoneme_scores.mean(), np.percentile(phoneme_scores, 20), peaks.mean()], delivery])
 
 
+def _with_what_was_heard(word: Word, posteriors: FramePosteriors, aligned: AlignedWord | None) -> Word:
+    """A word with an error together with the best reading of what was said in its place."""
+    if word.error_type == "none":
+        return word
+    if aligned is None:
+        return replace(word, heard_phonemes=[])
+    stretch = posteriors.log_probs[aligned.starts[0] : aligned.ends[-1]]
+    reading = best_reading(stretch, [CLASS_IDS[phoneme.phoneme] for phoneme in word.phonemes])
+    # where there is no reading, the best guess for each phoneme is better than silence
+    guesses = [phoneme.heard[0].phoneme for phoneme in word.phonemes]
+    return replace(word, heard_phonemes=[CLASSES[label] for label in reading] if reading else guesses)
+
+
 def _with_insertions(words: list[Word], spoken: SpokenText) -> list[Word]:
     """The words of the text with the inserted stretches where they were spoken; the path keeps both in time order."""
     inserted: list[list[Word]] = [[] for _ in range(len(words) + 1)]
@@ -212,4 +228,4 @@ def _insertion(filler: Filler, spoken: SpokenText) -> Word | None:
         return None
     text = "".join(ipa(h.phoneme) for h in heard)
     first, last = max(start, heard[0].start), min(end, heard[-1].end)
-    return Word(f"/{text}/", first, last, "insertion", WordScores(0.0, 0.0, 0.0), [])
+    return Word(f"/{text}/", first, last, "insertion", WordScores(0.0, 0.0, 0.0), [], [h.phoneme for h in heard])

@@ -17,10 +17,11 @@ from app.core.memory_budget import MemoryBudget
 from app.core.memory_middleware import MemoryMonitoringMiddleware
 from app.core.memory_monitor import MemoryMonitor
 from app.core.settings import Settings, env_file_warnings
+from app.core.temp_audio_cache import TempAudioCache
 from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.pacing import PacingMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.routers import analyze, memory, problems, system
+from app.routers import analyze, audio, memory, problems, synthesize, system
 from app.routers.submission import OVERHEAD_BYTES
 
 NOT_COUNTED = ("/health", "/ready", "/memory", "/memory/cleanup", "/metrics")
@@ -34,11 +35,11 @@ Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) `application/probl
 `X-Request-ID`: the request's own one where it sent a sane one, else a new one."""
 
 
-def pipeline(settings: Settings, budget: MemoryBudget) -> Handler:
+def pipeline(settings: Settings, budget: MemoryBudget, clips: TempAudioCache | None) -> Handler:
     """Make the real pipeline; imported here, as its libraries take seconds to import."""
     from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 
-    return AudioProcessingHandler(settings, budget)
+    return AudioProcessingHandler(settings, budget, clips)
 
 
 def create_app(settings: Settings | None = None, handler_factory: HandlerFactory = pipeline) -> FastAPI:
@@ -69,12 +70,14 @@ def create_app(settings: Settings | None = None, handler_factory: HandlerFactory
     app = FastAPI(title="Elocute", version=_version(), description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
     problems.install(app)
     app.include_router(analyze.router)
+    app.include_router(synthesize.router)
+    app.include_router(audio.router)
     app.include_router(system.router)
     app.include_router(memory.router)
-    audio = settings.max_upload_bytes
-    app.add_middleware(BodyLimitMiddleware, max_body=audio + OVERHEAD_BYTES, max_json=audio * 3 // 2 + OVERHEAD_BYTES)
+    upload = settings.max_upload_bytes
+    app.add_middleware(BodyLimitMiddleware, max_body=upload + OVERHEAD_BYTES, max_json=upload * 3 // 2 + OVERHEAD_BYTES)
     app.add_middleware(MemoryMonitoringMiddleware, monitor=monitor, ignore=NOT_COUNTED)
-    app.add_middleware(PacingMiddleware, paths=("/analyze",))
+    app.add_middleware(PacingMiddleware, paths=("/analyze", "/synthesize"))
     app.add_middleware(RequestIdMiddleware)  # added last: the outermost
     return app
 

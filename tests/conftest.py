@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 
 from app.core import results
-from app.core.results import AnalysisRequest, AnalysisResult
+from app.core.clip import Clip
+from app.core.results import AnalysisRequest, AnalysisResult, SpeechRequest
 from app.core.settings import Settings
 from app.main import create_app
 from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
@@ -45,16 +47,27 @@ def make_result(request: AnalysisRequest) -> AnalysisResult:
     )
 
 
+def make_clip(seconds: float = 0.5) -> Clip:
+    """A clip of a rising line."""
+    clip = Clip(24_000, "fake")
+    clip.append(np.linspace(-1, 1, int(seconds * 24_000), dtype=np.float32))
+    clip.finish()
+    return clip
+
+
 @dataclass
 class FakeHandler:
     """Stands in for the pipeline; ``behave`` is what an analysis does."""
 
     behave: Callable[[AnalysisRequest, threading.Event], AnalysisResult] = lambda request, _: make_result(request)
     on_load: Callable[[], None] = lambda: None
+    speak: Callable[[SpeechRequest, threading.Event], Clip] = lambda *_: make_clip()
     requests: list[AnalysisRequest] = field(default_factory=list)
+    speeches: list[SpeechRequest] = field(default_factory=list)
     audio: list[bytes] = field(default_factory=list)
     closed: bool = False
     dropped: int = 0
+    released: int = 0
     model_loads: dict[str, int] = field(default_factory=lambda: {"fake": 1})
 
     def load(self) -> None:
@@ -62,6 +75,9 @@ class FakeHandler:
 
     def drop_caches(self) -> None:
         self.dropped += 1
+
+    def release_unused(self) -> None:
+        self.released += 1
 
     def close(self) -> None:
         self.closed = True
@@ -71,6 +87,10 @@ class FakeHandler:
         assert not isinstance(request.audio, bytes | memoryview)
         self.audio.append(request.audio.read())
         return self.behave(request, cancelled)
+
+    def synthesize(self, request: SpeechRequest, cancelled: threading.Event) -> Clip:
+        self.speeches.append(request)
+        return self.speak(request, cancelled)
 
 
 @dataclass

@@ -27,9 +27,10 @@ LAUNCHER = textwrap.dedent(
 
     class AudioProcessingHandler:
         model_loads = {{}}
-        def __init__(self, settings, budget): pass
+        def __init__(self, settings, budget, clips): pass
         def load(self): {load}
         def drop_caches(self): pass
+        def release_unused(self): pass
         def close(self): sys.stderr.write("closed\\n")
         def analyze(self, request, cancelled):
             sys.stderr.write("analysing\\n"); sys.stderr.flush()

@@ -19,9 +19,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from app.core.lexicon import Lexicon
 from app.core.settings import Settings
 from app.main import create_app
 from app.server import Server, listen
+from benchmarks.round_trip import minimal_pair, round_trip
+from benchmarks.voice_texts import SENTENCES
 from tests.voice import RATE, encode, say, silence
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "turn_right.flac"
@@ -29,9 +32,10 @@ TEXT = "Please turn right at the next corner."
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[httpx.Client]:
-    """A client of a running service with the default settings."""
-    settings = Settings(_env_file=None, host="127.0.0.1", port=0)
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a running service with the default settings, but with an audio cache."""
+    folder = tmp_path_factory.mktemp("service") / "clips"
+    settings = Settings(_env_file=None, host="127.0.0.1", port=0, enable_audio_cache=True, audio_cache_dir=folder)
     app = create_app(settings)
     listener = listen("127.0.0.1", 0)
     server = Server(app, settings)
@@ -86,6 +90,7 @@ def test_json_and_multipart_give_the_same(client: httpx.Client) -> None:
     audio = SAMPLE.read_bytes()
     body = {"audio_base64": base64.b64encode(audio).decode(), "text": TEXT}
     first, second = client.post("/analyze", json=body).json(), analyze(client, audio).json()
+    assert first["audio"].pop("url") != second["audio"].pop("url")
     for name in ("scores", "words", "phonemes", "fluency", "audio"):
         assert first[name] == second[name]
 
@@ -193,3 +198,62 @@ def test_health_answers_within_50_ms_while_analyses_run(client: httpx.Client) ->
     # The client, the server and the models share this process and its two cores; the rare longest wait is its own.
     assert statistics.median(waits) < 0.05
     assert float(np.percentile(waits, 90)) < 0.05
+
+
+def speak(client: httpx.Client, **body: Any) -> bytes:
+    answer = client.post("/synthesize", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def test_what_the_voice_says_is_heard_as_it_is_and_not_as_another_sentence(client: httpx.Client) -> None:
+    sentences = [round_trip(client, SENTENCES[n], SENTENCES[n - 5]) for n in range(0, len(SENTENCES), 5)]
+    assert statistics.mean(s.pronunciation for s in sentences) >= 85
+    assert sum(s.errors for s in sentences) <= 0.2 * sum(s.phonemes for s in sentences)
+    assert max(s.another for s in sentences) < 40
+
+
+@pytest.mark.parametrize("words", [("ship", "sheep"), ("vine", "wine"), ("think", "sink"), ("right", "light")])
+def test_a_wrong_phoneme_is_found_and_heard(client: httpx.Client, words: tuple[str, str]) -> None:
+    pair = minimal_pair(client, Lexicon(), *words)
+    assert pair.rank <= 1
+    assert pair.phoneme in pair.heard
+
+
+def test_as_it_should_be_and_as_it_was_said(client: httpx.Client) -> None:
+    """What was heard in a wrong word goes back into the voice, and is heard as that again."""
+    body = analyze(client, SAMPLE.read_bytes(), reference_audio="inline").json()
+    right = body["words"][2]
+    assert right["heard_phonemes"] == ["L", "AY", "T"]
+    assert [word["heard_phonemes"] is None for word in body["words"]] == [
+        word["error_type"] == "none" for word in body["words"]
+    ]
+    should_be = base64.b64decode(body["reference_audio"]["base64"])
+    assert analyze(client, should_be).json()["words"][2]["phonemes"][0]["heard"][0]["phoneme"] == "R"
+    assert len(speak(client, phonemes=right["heard_phonemes"])) > 20_000
+    said = speak(client, text=TEXT, pronunciations=[None, None, right["heard_phonemes"], *[None] * 4])
+    assert analyze(client, said).json()["words"][2]["phonemes"][0]["heard"][0]["phoneme"] == "L"
+
+
+def test_a_link_to_the_clip(client: httpx.Client) -> None:
+    reference = analyze(client, SAMPLE.read_bytes(), reference_audio="url").json()["reference_audio"]
+    assert reference.keys() == {"format", "sample_rate", "url"}
+    clip = client.get(reference["url"])
+    assert clip.headers["content-type"] == "audio/wav"
+    info = soundfile.info(BytesIO(clip.content))
+    assert (info.samplerate, info.channels, info.subtype) == (reference["sample_rate"], 1, "PCM_16")
+    part = client.get(reference["url"], headers={"Range": "bytes=0-3"})
+    assert (part.status_code, part.content) == (206, b"RIFF")
+    assert client.get("/audio/../secret").status_code == 404
+
+
+def test_the_upload_is_kept_too(client: httpx.Client) -> None:
+    url = analyze(client, SAMPLE.read_bytes()).json()["audio"]["url"]
+    kept = client.get(url)
+    assert kept.headers["content-type"] == "audio/flac"
+    assert kept.content == SAMPLE.read_bytes()
+
+
+def test_a_clip_needs_a_text(client: httpx.Client) -> None:
+    answer = analyze(client, SAMPLE.read_bytes(), None, reference_audio="inline")
+    assert (answer.status_code, answer.json()["field"]) == (422, "reference_audio")

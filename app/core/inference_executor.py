@@ -140,7 +140,7 @@ class InferenceExecutor:
             if cancelled is not None:
                 cancelled.set()
             if limit.expired() and isinstance(error, TimeoutError):
-                raise AnalysisTimeout(f"The analysis was not through after {timeout:g} s.") from None
+                raise AnalysisTimeout(f"The work was not through after {timeout:g} s.") from None
             raise
 
     async def close(self, patience: float) -> bool:

@@ -10,7 +10,9 @@ from threading import Event
 from typing import Literal, Protocol
 
 from app.core import allocator
+from app.core.clip import Clip
 from app.core.errors import NotReady
+from app.core.housekeeper import Chore, Housekeeper
 from app.core.inference_executor import InferenceExecutor, Place
 from app.core.memory_budget import MemoryBudget, Promise, analysis_mb
 from app.core.memory_guard import WATCH_SECONDS, MemoryGuard
@@ -18,14 +20,18 @@ from app.core.memory_monitor import Level, MemoryMonitor
 from app.core.memory_usage import UsageReader
 from app.core.memory_utils import configure_memory_logging, force_cleanup, freeze_heap
 from app.core.metrics import Metrics
-from app.core.results import AnalysisRequest, AnalysisResult
+from app.core.results import AnalysisRequest, AnalysisResult, SpeechRequest
 from app.core.settings import Settings
+from app.core.temp_audio_cache import TempAudioCache, default_folder
 
 State = Literal["starting", "ready", "draining", "failed"]
 Status = Literal["starting", "ready", "draining", "failed", "memory_critical"]
 
 _RETRY_AFTER_SECONDS = 5
 _PATIENCE_SECONDS = 5.0  # for jobs that still run when the server has stopped serving
+
+_UNUSED_SECONDS = 5.0  # between looks at what nobody needs any more
+_PRUNE_SECONDS = 60.0  # between looks at the audio cache, and less where it is kept for minutes only
 
 _RESERVE_SECONDS = 30.0  # of audio: what uploads leave room for, for each analysis that may run
 
@@ -45,14 +51,20 @@ class Handler(Protocol):
     def drop_caches(self) -> None:
         """Let go of what can be made again, as memory is short; called from any thread."""
 
+    def release_unused(self) -> None:
+        """Let go of what nobody has needed for a while; called every few seconds, from any thread."""
+
     def close(self) -> None:
         """Let go of everything."""
 
     def analyze(self, request: AnalysisRequest, cancelled: Event) -> AnalysisResult:
         """Analyse one recording; stop early once ``cancelled`` is set."""
 
+    def synthesize(self, request: SpeechRequest, cancelled: Event) -> Clip:
+        """Say something; stop early once ``cancelled`` is set."""
 
-HandlerFactory = Callable[[Settings, MemoryBudget], Handler]
+
+HandlerFactory = Callable[[Settings, MemoryBudget, TempAudioCache | None], Handler]
 
 
 class Service:
@@ -67,6 +79,7 @@ class Service:
         recycling: it drains because its memory stays critical, and wants to be started anew.
         on_recycle: ends the process once it has drained; set by the server, without it there is no recycling.
         monitor: of the memory.
+        audio_cache: of uploads and clips, None where it is off.
         metrics: for Prometheus.
     """
 
@@ -81,7 +94,8 @@ class Service:
         self.settings = settings
         self.executor = InferenceExecutor(settings.inference_threads, settings.max_queued_requests)
         self.monitor = monitor
-        self.metrics = Metrics(self.executor, monitor, lambda: self.model_loads)
+        self.audio_cache = _audio_cache(settings)
+        self.metrics = Metrics(self.executor, monitor, lambda: self.model_loads, self.audio_cache)
         self.recycling = False
         self.on_recycle: Callable[[], None] | None = None
         self._told = False
@@ -95,6 +109,7 @@ class Service:
         )
         self._guard = MemoryGuard(settings, monitor, usage, self._budget.is_exhausted)
         monitor.on_pressure(self._drop_caches)
+        self._housekeeper = Housekeeper(self._chores())
         self._watching: asyncio.Task[None] | None = None
         self.state: State = "starting"
         self.failure: Exception | None = None
@@ -169,7 +184,10 @@ class Service:
         elif self._handler is not None:
             self._handler.close()
         self._handler = None
-        await asyncio.get_running_loop().run_in_executor(None, self.monitor.close)  # it may wait for a cleanup
+        for thread in (self._housekeeper, self.monitor):
+            await asyncio.get_running_loop().run_in_executor(None, thread.close)  # it may wait for a cleanup
+        if self.audio_cache is not None:
+            self.audio_cache.close()
 
     async def _watch(self) -> None:
         while True:
@@ -189,11 +207,14 @@ class Service:
         else:
             if self.state == "starting":
                 self._say_what_fits()
+                self._housekeeper.open()
                 self.state = "ready"
 
     def _build(self) -> Handler:
         # on the thread: the import of its libraries takes a second
-        handler = self._handler_factory(self.settings, self._budget)
+        if self.audio_cache is not None:
+            self.audio_cache.open()
+        handler = self._handler_factory(self.settings, self._budget, self.audio_cache)
         handler.load()
         freeze_heap()
         self._guard.started()
@@ -227,7 +248,29 @@ class Service:
         if self._handler is not None:
             self._handler.drop_caches()
 
+    def _chores(self) -> list[Chore]:
+        chores = [Chore(self._release_unused, _UNUSED_SECONDS)]
+        if self.audio_cache is not None:
+            kept = 3600 * self.settings.audio_cache_cleanup_hours
+            chores.append(Chore(self.audio_cache.prune, min(_PRUNE_SECONDS, kept / 10)))
+        return chores
+
+    def _release_unused(self) -> None:
+        if self._handler is not None:
+            self._handler.release_unused()
+
     @property
     def model_loads(self) -> Mapping[str, int]:
         """How often each model was loaded, by name."""
         return {} if self._handler is None else self._handler.model_loads
+
+
+def _audio_cache(settings: Settings) -> TempAudioCache | None:
+    if not settings.enable_audio_cache:
+        return None
+    return TempAudioCache(
+        settings.audio_cache_dir or default_folder(),
+        max_age_seconds=3600 * settings.audio_cache_cleanup_hours,
+        max_bytes=int(settings.audio_cache_max_mb * 2**20),
+        max_files=settings.audio_cache_max_files,
+    )

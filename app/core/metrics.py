@@ -14,7 +14,8 @@ from app.core.memory_cleaner import LEVELS
 from app.core.memory_limit import MemoryLimitReader
 from app.core.memory_monitor import MemoryMonitor
 from app.core.memory_utils import MB, rss_mb
-from app.core.results import Timings
+from app.core.results import AnalysisResult
+from app.core.temp_audio_cache import TempAudioCache
 
 STAGES = ("decode", "acoustic", "scoring", "tts", "total")
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -24,14 +25,18 @@ class Metrics:
     """The metrics of one service, in a registry of their own."""
 
     def __init__(
-        self, executor: InferenceExecutor, monitor: MemoryMonitor, model_loads: Callable[[], Mapping[str, int]]
+        self,
+        executor: InferenceExecutor,
+        monitor: MemoryMonitor,
+        model_loads: Callable[[], Mapping[str, int]],
+        audio_cache: TempAudioCache | None = None,
     ) -> None:
         self._registry = registry = CollectorRegistry()
         self._rejected = Counter("elocute_rejected", "Requests turned away, by reason.", ["reason"], registry=registry)
         self._answers = Counter(
             "elocute_answers",
-            "Answers of /analyze by status, less those refused before it is reached.",
-            ["status"],
+            "Answers of /analyze and /synthesize by status, less those refused before they are reached.",
+            ["path", "status"],
             registry=registry,
         )
         self._stages = Histogram(
@@ -39,23 +44,43 @@ class Metrics:
         )
         for stage in STAGES:
             self._stages.labels(stage)
+        self._speech = Counter(
+            "elocute_speech_seconds", "Seconds of speech that the voice has made.", registry=registry
+        )
         registry.register(_State(executor, monitor, model_loads))
+        if audio_cache is not None:
+            registry.register(_Cache(audio_cache))
 
-    def count(self, status: int, error: Exception | None = None) -> None:
-        """Count an answer of /analyze.
+    def count(self, path: str, status: int, error: Exception | None = None) -> None:
+        """Count an answer.
 
         Args:
+            path: that was asked.
             status: of the answer.
             error: that it tells of; one that may pass by itself is counted as a rejection, too.
         """
-        self._answers.labels(status).inc()
+        self._answers.labels(path, status).inc()
         if isinstance(error, ServiceBusy | AnalysisTimeout):
             self._rejected.labels(error.name).inc()
 
-    def observe(self, timings: Timings) -> None:
+    def observe(self, result: AnalysisResult) -> None:
         """Count the stages of one analysis."""
         for stage in STAGES:
-            self._stages.labels(stage).observe(getattr(timings, stage) / 1000)
+            milliseconds = getattr(result.timings_ms, stage)
+            if milliseconds or stage != "tts":  # which most analyses do without
+                self._stages.labels(stage).observe(milliseconds / 1000)
+        if result.reference_audio is not None:
+            self._speech.inc(result.reference_audio.seconds)
+
+    def observe_speech(self, seconds: float, speech_seconds: float) -> None:
+        """Count one clip.
+
+        Args:
+            seconds: that making it took.
+            speech_seconds: its length.
+        """
+        self._stages.labels("tts").observe(seconds)
+        self._speech.inc(speech_seconds)
 
     def text(self) -> bytes:
         """The exposition format, version 0.0.4."""
@@ -118,6 +143,30 @@ class _State(Collector):
         rises.add_metric(["warning"], counters.warnings)
         rises.add_metric(["critical"], counters.criticals)
         yield rises
+
+
+class _Cache(Collector):
+    """Reads the audio cache when it is scraped."""
+
+    def __init__(self, cache: TempAudioCache) -> None:
+        self._cache = cache
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing beforehand, as above."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of now."""
+        stats = self._cache.stats
+        yield _gauge("elocute_audio_cache_files", "Uploads and clips in the cache.", stats.files)
+        yield _gauge("elocute_audio_cache_bytes", "Their size.", stats.bytes)
+        for name, text, value in (
+            ("written", "Uploads and clips put into the cache.", stats.written),
+            ("expired", "Those that went for their age.", stats.expired),
+            ("evicted", "Those that went to make room.", stats.evicted),
+            ("failures", "Those that could not be written.", stats.failures),
+        ):
+            yield CounterMetricFamily(f"elocute_audio_cache_{name}", text, value=value)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

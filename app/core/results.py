@@ -6,11 +6,14 @@ All times are seconds from the start of the recording, all scores 0 to 100 (high
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
+
+from app.core.clip import Clip
 
 Mode = Literal["scripted", "unscripted"]
 ErrorType = Literal["none", "mispronunciation", "omission", "insertion"]
+ReferenceKind = Literal["none", "inline", "url"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,31 @@ class AnalysisRequest:
         text: the sentence that the speaker meant to read, None for an unscripted analysis.
         pronunciations: one entry per word of ``text``, None for a word to look up, or None altogether.
         request_id: to be repeated in the result and in log lines.
+        reference_audio: whether to speak ``text`` back, as a clip in the result or in the temporary cache.
     """
 
     audio: bytes | memoryview | BinaryIO
     text: str | None
     pronunciations: list[list[str] | None] | None
     request_id: str
+    reference_audio: ReferenceKind = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """What to say: either a text or phonemes.
+
+    Attributes:
+        text: in English, None where phonemes are given.
+        pronunciations: one entry per word of ``text``, None for a word to look up, or None altogether.
+        phonemes: ARPAbet, stress digits optional, None where a text is given.
+        speed: 0.5 to 2, 1 for the voice's own pace.
+    """
+
+    text: str | None = None
+    pronunciations: list[list[str] | None] | None = None
+    phonemes: list[str] | None = None
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,7 @@ class AudioInfo:
         speech_duration: seconds in which somebody speaks.
         snr_db: signal-to-noise ratio in dB, None where it cannot be told.
         clipping_ratio: share of samples at full scale, 0 to 1.
+        clip_id: of the recording in the temporary cache, None where it is not kept.
     """
 
     duration: float
@@ -52,6 +75,7 @@ class AudioInfo:
     speech_duration: float
     snr_db: float | None
     clipping_ratio: float
+    clip_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +140,8 @@ class Word:
         error_type: what was wrong with it, ``"none"`` if nothing.
         scores: all 0 for an omission.
         phonemes: the phonemes it should have; empty for an insertion.
+        heard_phonemes: of a word with an error, the best reading of what was said instead; empty for an omission. None
+            for a word without one.
     """
 
     word: str
@@ -124,6 +150,7 @@ class Word:
     error_type: ErrorType
     scores: WordScores
     phonemes: list[Phoneme]
+    heard_phonemes: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +214,23 @@ class PitchInfo:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceAudio:
-    """The text as the service would say it: either ``base64`` or ``url`` is set."""
+    """The text as the service says it: either ``clip`` or ``clip_id`` is set.
+
+    Attributes:
+        format: of the file.
+        sample_rate: in Hz.
+        voice: that speaks.
+        seconds: its length.
+        clip: the file itself.
+        clip_id: of the file in the temporary cache.
+    """
 
     format: str
     sample_rate: int
-    base64: str | None = None
-    url: str | None = None
+    voice: str
+    seconds: float
+    clip: Clip | None = None
+    clip_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +269,8 @@ class AnalysisResult:
         pitch: the melody.
         models: what was used.
         timings_ms: how long each stage took.
-        reference_audio: the text spoken back, None where it was not asked for.
+        reference_audio: the text spoken back, None where it was not asked for or could not be made.
+        warnings: sentences about what the result lacks although it was asked for.
     """
 
     request_id: str
@@ -247,3 +286,4 @@ class AnalysisResult:
     models: ModelNames
     timings_ms: Timings
     reference_audio: ReferenceAudio | None = None
+    warnings: list[str] = field(default_factory=list)

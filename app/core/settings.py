@@ -17,7 +17,7 @@ from app.core.memory_config import ENV_FILE, MemorySettings
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
-_LATER = frozenset(("AUDIO_CACHE_CLEANUP_HOURS", "TTS_MODEL", "USE_FAST_MODELS"))
+_LATER = frozenset(("USE_FAST_MODELS",))
 """Names that the service promises but that this version does nothing with."""
 
 _PREFIXES = (
@@ -51,7 +51,7 @@ class Settings(MemorySettings):
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
     api_key: SecretStr | None = Field(
-        None, description="Where set, /analyze asks for it as `Authorization: Bearer` or `X-API-Key`."
+        None, description="Where set, what costs work asks for it as `Authorization: Bearer` or `X-API-Key`."
     )
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         "info", description="The least severe messages to log: critical, error, warning, info or debug."
@@ -83,8 +83,24 @@ class Settings(MemorySettings):
     enable_model_cache: bool = Field(
         True, description="Keep the models between requests; false loads them anew for each one, for debugging only."
     )
+    tts_model: str | None = Field(
+        None, min_length=1, description="A folder or a Hugging Face id of a VITS voice; unset for the built-in one."
+    )
+    tts_unload_seconds: float = Field(
+        300, ge=0, allow_inf_nan=False, description="Seconds without a use after which the voice leaves the memory."
+    )
     enable_audio_cache: bool = Field(
-        False, description="Keep clips on disk for a while; without it `reference_audio=url` is refused."
+        False, description="Keep uploads and clips on disk for a while; without it `reference_audio=url` is refused."
+    )
+    audio_cache_cleanup_hours: float = Field(
+        1, gt=0, allow_inf_nan=False, description="Hours that uploads and clips are kept."
+    )
+    audio_cache_max_mb: float = Field(
+        256, ge=1, allow_inf_nan=False, description="MB that they may take together; the oldest go first."
+    )
+    audio_cache_max_files: int = Field(1000, ge=1, description="How many there may be; the oldest go first.")
+    audio_cache_dir: Path | None = Field(
+        None, description="A folder of its own for them; unset: a private one in the system's temporary folder."
     )
 
     @property

@@ -1,4 +1,4 @@
-"""The OpenAPI description of ``POST /analyze``: what it takes, and an example of every answer."""
+"""The OpenAPI descriptions of ``/analyze`` and ``/synthesize``: what they take, and an example of every answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REFERENCE_AUDIO = {
     "type": "string",
     "enum": ["none", "inline", "url"],
     "default": "none",
-    "description": "Whether to speak `text` back. This version has no voice yet: only `none` is answered.",
+    "description": "Whether to speak `text` back: base64 in the answer, or a link (which needs `ENABLE_AUDIO_CACHE`).",
 }
 _PRONUNCIATIONS = (
     "One entry per word of `text`: null to look it up, or a list of ARPAbet phonemes, stress digit optional"
@@ -88,6 +88,7 @@ ANALYSIS: dict[str, Any] = {
         "speech_duration": 1.93,
         "snr_db": 23.1,
         "clipping_ratio": 0.0,
+        "url": None,
     },
     "scores": {"pronunciation": 77.2, "accuracy": 80.0, "fluency": 87.5, "completeness": 93.8, "prosody": 85.0},
     "words": [
@@ -112,6 +113,7 @@ ANALYSIS: dict[str, Any] = {
                     ],
                 }
             ],
+            "heard_phonemes": ["B", "IH", "R"],
         }
     ],
     "phonemes": [{"phoneme": "W", "ipa": "w", "start": 0.31, "end": 0.38, "probability": 0.97}],
@@ -125,6 +127,7 @@ ANALYSIS: dict[str, Any] = {
     "reference_audio": None,
     "models": {"phoneme": "elocute-base-int8", "tts": None},
     "timings_ms": {"decode": 3.1, "acoustic": 61.0, "scoring": 4.2, "tts": 0.0, "total": 70.4},
+    "warnings": [],
 }
 """An answer, shortened to one word and one phoneme."""
 
@@ -154,7 +157,7 @@ _PROBLEMS: tuple[tuple[errors.ElocuteError, str], ...] = (
         errors.ServiceBusy("All places in the queue are taken; please try again later.", retry_after=4),
         "The queue is full, memory is short, or the service is starting or draining",
     ),
-    (errors.AnalysisTimeout("The analysis was not through after 60 s."), "The analysis outran its time limit"),
+    (errors.AnalysisTimeout("The work was not through after 60 s."), "The analysis outran its time limit"),
 )
 
 
@@ -175,3 +178,31 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     **{problems.status_of(type(error)): _answer(error, description) for error, description in _PROBLEMS},
 }
 """For FastAPI's ``responses``: every status that the route answers with."""
+
+_SPEECH_PROBLEMS: tuple[tuple[errors.ElocuteError, str], ...] = (
+    (errors.MalformedRequest("The body is no valid JSON."), "No JSON object"),
+    _PROBLEMS[1],
+    (errors.TooLarge("The request has more than 262144 bytes."), "More bytes than there can be to say"),
+    (
+        errors.InvalidInput(
+            "The phonemes cannot be said: 'QQ' is not one of the 39 ARPAbet phonemes.", field="phonemes"
+        ),
+        "A field is missing or invalid; the text has no word, or takes too long to say",
+    ),
+    *_PROBLEMS[5:],
+)
+
+SPEECH_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A WAV file", "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}},
+    **{problems.status_of(type(error)): _answer(error, description) for error, description in _SPEECH_PROBLEMS},
+}
+"""The same for ``/synthesize``."""
+
+
+def speech_body(schema: dict[str, Any]) -> dict[str, Any]:
+    """The request body of ``/synthesize``, with examples."""
+    examples = {
+        "a sentence": {"value": {"text": "Please turn right at the next corner.", "speed": 0.8}},
+        "what was heard": {"value": {"phonemes": ["L", "AY1", "T"]}},
+    }
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}

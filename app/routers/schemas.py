@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic_core import to_json
 
+from app.core.clip import Clip
 from app.core.results import AnalysisResult, ErrorType, Mode
+
+AUDIO_PATH = "/audio/"
+"""Where the clips of the temporary cache are found."""
 
 
 def _to_milli(value: float) -> float:
@@ -21,6 +28,7 @@ Seconds = Annotated[FiniteFloat, AfterValidator(_to_milli), Field(ge=0)]
 Share = Annotated[FiniteFloat, AfterValidator(_to_milli), Field(ge=0, le=1)]
 Score = Annotated[FiniteFloat, AfterValidator(_to_deci), Field(ge=0, le=100)]
 Tenths = Annotated[FiniteFloat, AfterValidator(_to_deci)]
+Link = Annotated[str, BeforeValidator(lambda clip_id: f"{AUDIO_PATH}{clip_id}")]
 
 
 class _FromResult(BaseModel):
@@ -37,6 +45,9 @@ class AudioInfo(_FromResult):
     speech_duration: Seconds = Field(description="Seconds in which somebody speaks.")
     snr_db: Tenths | None = Field(description="Signal-to-noise ratio in dB; null where it cannot be told.")
     clipping_ratio: Share = Field(description="Share of samples at full scale.")
+    url: Link | None = Field(
+        None, validation_alias="clip_id", description="The recording in the temporary cache; null where it is not kept."
+    )
 
 
 class SentenceScores(_FromResult):
@@ -85,6 +96,11 @@ class Word(_FromResult):
     error_type: ErrorType
     scores: WordScores
     phonemes: list[Phoneme] = Field(description="What it should have; empty for an insertion.")
+    heard_phonemes: list[str] | None = Field(
+        None,
+        description="Of a word with an error: what was said instead, ready for `/synthesize`; empty for an omission. "
+        "Null for a word without one.",
+    )
 
 
 class DecodedPhoneme(_FromResult):
@@ -129,12 +145,12 @@ class PitchInfo(_FromResult):
 
 
 class ReferenceAudio(_FromResult):
-    """The text spoken back."""
+    """The text spoken back, in one of two ways."""
 
     format: str
     sample_rate: int
-    base64: str | None = None
-    url: str | None = None
+    base64: str | None = Field(None, description="With `inline`: the file.")
+    url: Link | None = Field(None, validation_alias="clip_id", description="With `url`: where to get it for a while.")
 
 
 class ModelNames(_FromResult):
@@ -170,17 +186,52 @@ class AnalysisResponse(_FromResult):
     reference_audio: ReferenceAudio | None = None
     models: ModelNames
     timings_ms: Timings
+    warnings: list[str] = Field([], description="What the answer lacks although it was asked for.")
 
 
-def serialize(result: AnalysisResult) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's JSON, with the place where a clip's base64 belongs; that is made while it is sent, piece by piece.
+
+    Attributes:
+        head: everything before the clip.
+        clip: None where there is none inline.
+        tail: everything after it.
+    """
+
+    head: bytes
+    clip: Clip | None = None
+    tail: bytes = b""
+
+    @property
+    def length(self) -> int:
+        """Bytes altogether."""
+        return len(self.head) + (self.clip.base64_size if self.clip else 0) + len(self.tail)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, in order."""
+        yield self.head
+        if self.clip is not None:
+            yield from self.clip.base64_pieces()
+        yield self.tail
+
+
+def serialize(result: AnalysisResult) -> Answer:
     """Round a result and write it as JSON.
 
     Raises:
         ValidationError: a number is not finite or out of its range, which is a fault of the service.
     """
     response = AnalysisResponse.model_validate(result)
-    # Only one of the clip's two places is there; everywhere else null is an answer.
-    absent = None
-    if response.reference_audio is not None:
-        absent = {"reference_audio": {"url" if response.reference_audio.url is None else "base64"}}
-    return response.model_dump_json(exclude=absent).encode()
+    reference = result.reference_audio
+    if reference is None or reference.clip is None:
+        # Only one of the clip's two places is there; everywhere else null is an answer.
+        absent = None if reference is None else {"reference_audio": {"base64"}}
+        return Answer(response.model_dump_json(exclude=absent).encode())
+    content = response.model_dump_json(exclude={"reference_audio"}).encode()
+    audio = to_json({"format": reference.format, "sample_rate": reference.sample_rate})
+    return Answer(
+        content.removesuffix(b"}") + b',"reference_audio":' + audio.removesuffix(b"}") + b',"base64":"',
+        reference.clip,
+        b'"}}',
+    )

@@ -7,7 +7,7 @@ import io
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 from pydantic_core import from_json
 from starlette.datastructures import Headers, UploadFile
@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.core.errors import InvalidInput, InvalidPronunciations, MalformedRequest, TooLarge
+from app.core.results import ReferenceKind
 from app.core.tracebacks import forget_locals
 from app.routers.json_upload import AUDIO, JsonUpload
 
@@ -23,8 +24,6 @@ OVERHEAD_BYTES = 256 * 1024
 
 MAX_TEXT_CHARACTERS = 10_000
 """Several times what can be read aloud in the longest recording."""
-
-ReferenceAudio = Literal["none", "inline", "url"]
 
 _REFERENCE_AUDIO = ("none", "inline", "url")
 _MAX_PARTS = 16
@@ -47,7 +46,7 @@ class Submission:
     audio: BinaryIO
     text: str | None
     pronunciations: list[list[str] | None] | None
-    reference_audio: ReferenceAudio
+    reference_audio: ReferenceKind
     audio_field: str = "audio"
 
 
@@ -162,21 +161,21 @@ def _check(audio: BinaryIO, size: int, max_audio: int, fields: dict[str, Any], a
     if size == 0:
         raise InvalidInput("The recording is empty.", field=audio_field)
     _check_size(size, max_audio, audio_field)
-    text = _check_text(fields.get("text"))
+    text = check_text(fields.get("text"))
     given = fields.get("pronunciations")
     if isinstance(given, str) and audio_field == "audio":  # multipart has no lists
         try:
             given = from_json(given)
         except ValueError:
             raise InvalidPronunciations("pronunciations is no valid JSON.", field="pronunciations") from None
-    pronunciations = _check_pronunciations(given)
+    pronunciations = check_pronunciations(given)
     if pronunciations is not None and text is None:
         raise InvalidPronunciations("pronunciations says how to read text, which is missing.", field="pronunciations")
     reference = fields.get("reference_audio")
     reference = "none" if reference is None else reference
     if reference not in _REFERENCE_AUDIO:
         raise InvalidInput("reference_audio must be none, inline or url.", field="reference_audio")
-    return Submission(audio, text, pronunciations, cast(ReferenceAudio, reference), audio_field)
+    return Submission(audio, text, pronunciations, cast(ReferenceKind, reference), audio_field)
 
 
 def _check_size(size: int, max_audio: int, field: str) -> None:
@@ -185,13 +184,18 @@ def _check_size(size: int, max_audio: int, field: str) -> None:
         raise TooLarge(f"The recording has {size} bytes, more than the limit of {megabytes:g} MB.", field=field)
 
 
-def _check_text(text: object) -> str | None:
+def check_text(text: object) -> str | None:
+    """The field ``text``, valid by itself, or None.
+
+    Raises:
+        InvalidInput: it is no text, or an empty or too long one.
+    """
     if text is None:
         return None
     if not isinstance(text, str):
         raise InvalidInput("text must be a string.", field="text")
     if not text.strip():
-        raise InvalidInput("text is empty; leave it out for an unscripted analysis.", field="text")
+        raise InvalidInput("text is empty; without one, leave it out.", field="text")
     if len(text) > MAX_TEXT_CHARACTERS:
         raise InvalidInput(f"text has more than {MAX_TEXT_CHARACTERS} characters.", field="text")
     try:
@@ -201,7 +205,12 @@ def _check_text(text: object) -> str | None:
     return text
 
 
-def _check_pronunciations(value: object) -> list[list[str] | None] | None:
+def check_pronunciations(value: object) -> list[list[str] | None] | None:
+    """The field ``pronunciations``, of the right shape, or None.
+
+    Raises:
+        InvalidPronunciations: it is no list of lists of strings.
+    """
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > _MAX_PRONUNCIATION_WORDS:

@@ -104,7 +104,7 @@ def test_metrics_have_what_the_issue_names(server: Any) -> None:
     assert samples["elocute_stage_seconds_count,stage=acoustic"] == 1
     assert samples["elocute_stage_seconds_sum,stage=acoustic"] == pytest.approx(0.061)
     assert samples["elocute_model_loads_total,model=fake"] == 1
-    assert samples["elocute_answers_total,status=200"] == 1
+    assert samples["elocute_answers_total,path=/analyze,status=200"] == 1
 
 
 def test_requests_are_counted_while_they_run_and_wait(

@@ -9,73 +9,59 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from threading import Event
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.core.acoustic_engine import FramePosteriors, load_engine
 from app.core.alignment import align, alignment_mb
 from app.core.audio import SAMPLE_RATE, Recording, decode_recording
-from app.core.audio_quality import signal_to_noise_db
+from app.core.clip import Clip
 from app.core.errors import AnalysisTimeout, InvalidInput
 from app.core.fluency import Fluency, measure_fluency
 from app.core.lexicon import Lexicon, LexiconWord
 from app.core.memory_budget import MemoryBudget, analysis_mb, decoding_mb
 from app.core.memory_utils import MemoryTracker
 from app.core.model_cache import ModelCache
-from app.core.phoneme_extractor import HeardSegment, PhonemeExtractor, free_decode
-from app.core.phonemes import CLASS_IDS, ipa
-from app.core.pitch import PitchContour, PitchTracker
+from app.core.phoneme_extractor import PhonemeExtractor
+from app.core.phonemes import CLASS_IDS
+from app.core.pitch import PitchTracker
 from app.core.pronunciation_scorer import PronunciationScorer, RuleScorer, SpokenText
 from app.core.results import (
     AnalysisRequest,
     AnalysisResult,
     AudioInfo,
-    DecodedPhoneme,
     FluencyInfo,
     ModelNames,
     Pause,
-    PitchInfo,
-    PitchPoint,
+    ReferenceAudio,
     SentenceScores,
+    SpeechRequest,
     Timings,
     Word,
 )
 from app.core.score_rules import load_rules
 from app.core.settings import Settings
+from app.core.temp_audio_cache import TempAudioCache
+from app.core.voice import Phrase
+from app.routers.handlers.hearing import Heard, hear
+from app.routers.handlers.speech_handler import SpeechHandler
 
 LANGUAGE = "en-us"
 PHONEME_MODEL = "phoneme"
 """Name in the model cache of all that an analysis needs."""
-CONTOUR_STEP_SECONDS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class _Models:
     """What is loaded once and kept."""
 
-    lexicon: Lexicon
     extractor: PhonemeExtractor
     pitch: PitchTracker
     scorer: PronunciationScorer
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What is left of a recording once the models have heard it: everything but its samples."""
-
-    phonemes: list[HeardSegment]
-    pitch: PitchContour
-    duration: float
-    source_sample_rate: int
-    source_channels: int
-    format: str
-    clipping_ratio: float
-    snr_db: float | None
 
 
 class AudioProcessingHandler:
@@ -84,12 +70,17 @@ class AudioProcessingHandler:
     Args:
         settings: which model to load, whether to keep it, and the limits on a recording.
         budget: promises the memory of each analysis before it begins; unlimited where left out.
+        clips: the temporary cache, None where it is off.
     """
 
-    def __init__(self, settings: Settings, budget: MemoryBudget | None = None) -> None:
+    def __init__(
+        self, settings: Settings, budget: MemoryBudget | None = None, clips: TempAudioCache | None = None
+    ) -> None:
         self._settings = settings
         self._budget = budget or MemoryBudget.unlimited()
         self._cache = ModelCache(keep=settings.enable_model_cache)
+        self._lexicon = Lexicon()
+        self._speech = SpeechHandler(settings, self._budget, self._cache, clips)
 
     @property
     def model_loads(self) -> dict[str, int]:
@@ -107,10 +98,13 @@ class AudioProcessingHandler:
             models.pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
 
     def drop_caches(self) -> None:
-        """Let go of what can be made again."""
-        if PHONEME_MODEL in self._cache.loaded:
-            with self._cache.lease(PHONEME_MODEL, self._load) as models:
-                models.lexicon.clear_cache()
+        """Let go of what can be made again: the voice first of all, unless it speaks."""
+        self._speech.synthesizer.unload()
+        self._lexicon.clear_cache()
+
+    def release_unused(self) -> None:
+        """Let go of what nobody has needed for a while."""
+        self._speech.synthesizer.unload_unused()
 
     def close(self) -> None:
         """Let go of the models."""
@@ -129,11 +123,9 @@ class AudioProcessingHandler:
         """
         with MemoryTracker("Audio Analysis Pipeline"), self._cache.lease(PHONEME_MODEL, self._load) as models:
             clock = _StageClock(cancelled)
-            words = models.lexicon.words(request.text, request.pronunciations) if request.text is not None else []
-            if request.text is None and request.pronunciations is not None:
-                raise InvalidInput("Pronunciations need a text that they belong to.", field="pronunciations")
+            words, phrases = self._plan(request)
             with MemoryTracker("Audio Processing"):
-                recording = self._decode(request.audio)
+                recording, clip_id, warnings = self._decode(request.audio)
             clock.done("decode")
             readings = [[reading.phonemes for reading in word.pronunciations] for word in words]
             needed = models.extractor.memory_factor * analysis_mb(recording.duration)
@@ -141,11 +133,16 @@ class AudioProcessingHandler:
             with self._budget.promise(needed, field="audio"):
                 posteriors = models.extractor.extract(recording.waveform, cancelled)
                 clock.done("acoustic")
-                heard = _hear(recording, posteriors, models.pitch)
+                heard = hear(recording, posteriors, models.pitch)
                 del recording
                 word_scores, scores, fluency = _score_text(words, posteriors, heard, models.scorer, cancelled)
                 del posteriors
             clock.done("scoring")
+            reference: ReferenceAudio | None = None
+            if phrases:
+                reference, lost = self._speech.reference(phrases, request.reference_audio, cancelled)
+                warnings += lost
+                clock.done("tts")
             name = models.extractor.name
         return AnalysisResult(
             request_id=request.request_id,
@@ -160,33 +157,62 @@ class AudioProcessingHandler:
                 speech_duration=fluency.speech_duration,
                 snr_db=heard.snr_db,
                 clipping_ratio=heard.clipping_ratio,
+                clip_id=clip_id,
             ),
             scores=scores,
             words=word_scores,
-            phonemes=[_decoded(h, heard.duration) for h in heard.phonemes],
+            phonemes=heard.decoded(),
             fluency=FluencyInfo(
                 fluency.words_per_minute,
                 fluency.articulation_rate,
                 fluency.phonation_ratio,
                 [Pause(start, end) for start, end in fluency.pauses],
             ),
-            pitch=PitchInfo(heard.pitch.median_hz, heard.pitch.range_semitones, _contour(heard.pitch)),
-            models=ModelNames(phoneme=name),
+            pitch=heard.melody(),
+            models=ModelNames(phoneme=name, tts=reference.voice if reference else None),
             timings_ms=clock.timings(),
+            reference_audio=reference,
+            warnings=warnings,
         )
 
-    def _decode(self, audio: bytes | memoryview | BinaryIO) -> Recording:
-        """Decode an upload and close it, whatever comes of it."""
+    def synthesize(self, request: SpeechRequest, cancelled: Event) -> Clip:
+        """Say a text or phonemes.
+
+        Args:
+            request: one of the two.
+            cancelled: looked at between phrases; once set, the speech stops.
+
+        Raises:
+            ElocuteError: as :meth:`analyze`.
+        """
+        return self._speech.synthesize(request, self._lexicon, cancelled)
+
+    def _plan(self, request: AnalysisRequest) -> tuple[list[LexiconWord], list[Phrase]]:
+        """The words of the text, and what is to be spoken back; what is wrong with them is found before the audio."""
+        if request.text is None:
+            if request.pronunciations is not None:
+                raise InvalidInput("Pronunciations need a text that they belong to.", field="pronunciations")
+            return [], []
+        words = self._lexicon.words(request.text, request.pronunciations)
+        speak = request.reference_audio != "none"
+        return words, self._speech.plan_reference(request.text, words) if speak else []
+
+    def _decode(self, audio: bytes | memoryview | BinaryIO) -> tuple[Recording, str | None, list[str]]:
+        """Decode an upload, keep it where that is wanted, and close it, whatever comes of it.
+
+        Returns:
+            The samples; the upload's id in the temporary cache; what went wrong with the latter.
+        """
         longest = self._settings.max_audio_seconds
         with BytesIO(audio) if isinstance(audio, bytes | memoryview) else audio as file:
             size = file.seek(0, SEEK_END)
             with self._budget.promise(decoding_mb(size, longest), field="audio"):
-                return decode_recording(file, max_seconds=longest)
+                recording = decode_recording(file, max_seconds=longest)
+                return recording, *self._speech.keep_recording(file, recording.format)
 
     def _load(self) -> _Models:
         settings = self._settings
         return _Models(
-            Lexicon(),
             PhonemeExtractor(load_engine(settings.phoneme_model, quantized=settings.use_quantization)),
             PitchTracker(),
             RuleScorer(load_rules()),
@@ -198,25 +224,10 @@ def _frames(seconds: float) -> int:
     return math.ceil(50 * seconds) + 1
 
 
-def _hear(recording: Recording, posteriors: FramePosteriors, tracker: PitchTracker) -> _Heard:
-    """Everything that needs the samples themselves."""
-    phonemes = free_decode(posteriors)
-    return _Heard(
-        phonemes=phonemes,
-        pitch=_pitch_of_speech(tracker, recording.waveform, phonemes),
-        duration=recording.duration,
-        source_sample_rate=recording.source_sample_rate,
-        source_channels=recording.source_channels,
-        format=recording.format,
-        clipping_ratio=recording.clipping_ratio,
-        snr_db=signal_to_noise_db(recording.waveform, [(h.start, h.end) for h in phonemes]),
-    )
-
-
 def _score_text(
     words: list[LexiconWord],
     posteriors: FramePosteriors,
-    heard: _Heard,
+    heard: Heard,
     scorer: PronunciationScorer,
     cancelled: Event,
 ) -> tuple[list[Word], SentenceScores, Fluency]:
@@ -250,25 +261,4 @@ class _StageClock:
             raise AnalysisTimeout("The analysis was stopped.")
 
     def timings(self) -> Timings:
-        return Timings(**self._stages, tts=0.0, total=1000 * (self._last - self._start))
-
-
-def _pitch_of_speech(tracker: PitchTracker, waveform: NDArray[np.float32], heard: list[HeardSegment]) -> PitchContour:
-    """The pitch from the first to the last sound; tracking it costs as much as the acoustic model does."""
-    if not heard:
-        return PitchContour(np.zeros(0, np.float32), np.zeros(0, np.float32))
-    contour = tracker.track(waveform[int(heard[0].start * SAMPLE_RATE) : int(heard[-1].end * SAMPLE_RATE)])
-    return replace(contour, times=contour.times + np.float32(heard[0].start))
-
-
-def _decoded(heard: HeardSegment, duration: float) -> DecodedPhoneme:
-    return DecodedPhoneme(heard.phoneme, ipa(heard.phoneme), heard.start, min(heard.end, duration), heard.probability)
-
-
-def _contour(pitch: PitchContour) -> list[PitchPoint]:
-    """The contour, thinned to what a graph shows."""
-    points: list[PitchPoint] = []
-    for at, hz in zip(pitch.times.tolist(), pitch.hz.tolist(), strict=True):
-        if not points or at - points[-1].time >= CONTOUR_STEP_SECONDS - 1e-6:
-            points.append(PitchPoint(at, hz))
-    return points
+        return Timings(**{"tts": 0.0} | self._stages, total=1000 * (self._last - self._start))

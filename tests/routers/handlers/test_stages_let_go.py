@@ -18,7 +18,7 @@ from app.core.memory_budget import MemoryBudget
 from app.core.results import AnalysisRequest
 from app.core.settings import Settings
 from app.main import create_app
-from app.routers.handlers import audio_processing_handler as module
+from app.routers.handlers import audio_processing_handler, hearing
 from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 from app.server import Server, listen
 from tests.voice import encode, say
@@ -59,6 +59,7 @@ class Watch:
             raise RuntimeError("a stage fails")
 
     def _wrap(self, name: str, before: Callable[..., None], after: Callable[[Any], None] | None = None) -> None:
+        module = audio_processing_handler if hasattr(audio_processing_handler, name) else hearing
         original = getattr(module, name)
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -132,12 +133,16 @@ class _Kept:
 
     def __init__(self, pipeline: AudioProcessingHandler) -> None:
         self.analyze = pipeline.analyze
+        self.synthesize = pipeline.synthesize
         self.model_loads: dict[str, int] = {}
 
     def load(self) -> None:
         """It is loaded."""
 
     def drop_caches(self) -> None:
+        """Others use them."""
+
+    def release_unused(self) -> None:
         """Others use them."""
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ OUT ?= runs/acoustic
 ## the second stage: recordings joined to up to 28 s, so that long ones are heard as well as short ones
 LONG := --epochs 4 --encoder-lr 4e-5 --head-lr 1e-4 --warmup-steps 30 --join-seconds 28
 
-.PHONY: help run test lint types unit train-acoustic eval-acoustic fit-scores tune-alignment bench-corpus bench soak clean
+.PHONY: help run test lint types unit train-acoustic eval-acoustic fit-scores tune-alignment tune-reading bench-corpus bench-voices bench soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /: /'
@@ -56,10 +56,18 @@ fit-scores: $(VENV)/installed-dev ## fit the score rules anew and write them: DA
 tune-alignment: $(VENV)/installed-dev ## compare alignment penalties: DATA=folder
 	$(BIN)/python -m training.tune_alignment --data $(DATA)
 
+tune-reading: $(VENV)/installed-dev ## compare the costs of changes in what was heard: DATA=folder
+	$(BIN)/python -m training.tune_reading --data $(DATA) $(ARGS)
+
 bench-corpus: $(VENV)/installed-dev ## every recording through a running service's HTTP: DATA=folder
 	$(BIN)/python -m benchmarks.corpus_over_http --data $(DATA) $(ARGS)
 
-bench: $(VENV)/installed-dev ## memory and speed figures, about half an hour: allocator, request cost, cleanup, flood
+bench-voices: $(VENV)/installed-dev ## voices compared, those that are installed (see benchmarks/voices.py)
+	$(BIN)/python -m benchmarks.voices --plot benchmarks/voices.png $(ARGS)
+
+bench: $(VENV)/installed-dev ## all other figures, about half an hour: voice, audio cache, request cost, cleanup, flood, allocator
+	-$(BIN)/python -m benchmarks.round_trip --plot benchmarks/round_trip.png
+	-$(BIN)/python -m benchmarks.audio_cache
 	$(BIN)/python -m benchmarks.request_cost --plot benchmarks/request_cost.png
 	-$(BIN)/python -m benchmarks.cleanup_cost
 	-$(BIN)/python -m benchmarks.flood

@@ -4,8 +4,8 @@ The free decode of a short stretch drops whatever is a little less probable than
 each segment knows neither omissions nor additions. So the reading is found as in a noisy channel: the word's own
 phonemes, each of which may have been replaced or left out, with others put in between; every such change costs a
 fixed log-probability, and Viterbi's algorithm finds the sequence for which the CTC posteriors and the costs together
-are best. Of mispronounced words that a voice spoke it reads more exactly than the free decode does, and makes a third
-as many wrong changes, but misses some more of the right ones (``training.tune_reading``, which also compares the
+are best. Of mispronounced words that a voice spoke it reads more exactly than the free decode does, and makes less than
+half as many wrong changes, but misses some more of the right ones (``training.tune_reading``, which also compares the
 costs).
 """
 
@@ -31,7 +31,7 @@ class ChangeCosts:
 
     replaced: float = 3.0
     left_out: float = 4.0
-    put_in: float = 3.0
+    put_in: float = 2.0
 
 
 def best_reading(

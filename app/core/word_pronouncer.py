@@ -14,6 +14,8 @@ CACHED_WORDS = 2048
 LONGEST_INITIALISM = 5
 SPELLED_FIRST = 3
 """Unknown words of capitals up to this long are likelier letters (XUV) than a word (COVID)."""
+LIKELIER_SPELLED = frozenset(("us",))
+"""Words of the dictionary that are no word where they stand in capitals."""
 
 VOWEL_LETTERS = frozenset("aeiou")
 SIBILANTS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
@@ -59,6 +61,8 @@ class WordPronouncer:
         capitals = word.isupper() and 2 <= len(letters) <= LONGEST_INITIALISM and word.isalpha()
         if found:
             spell = capitals and not shouted
+            if spell and lower in LIKELIER_SPELLED:
+                return _distinct((self._spelled(letters), *found)), True
             return _distinct((*found, self._spelled(letters)) if spell else found), True
         guess = self._model("".join(letters))
         if lower.endswith("'s") and len(letters) > 1 and (base := self._model("".join(letters[:-1]))):
@@ -136,4 +140,7 @@ def _plural_ending(base: Pronunciation) -> Pronunciation:
 
 def _distinct(pronunciations: Iterable[Pronunciation]) -> tuple[Pronunciation, ...]:
     """The pronunciations without those whose phonemes come a second time."""
-    return tuple({p.phonemes: p for p in reversed(tuple(pronunciations))}.values())[::-1]
+    first: dict[tuple[str, ...], Pronunciation] = {}
+    for pronunciation in pronunciations:
+        first.setdefault(pronunciation.phonemes, pronunciation)
+    return tuple(first.values())

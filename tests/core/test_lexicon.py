@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import pytest
@@ -42,6 +42,8 @@ def check(word: LexiconWord) -> None:
         for phoneme, stress in zip(candidate.phonemes, candidate.stresses, strict=True):
             assert phoneme in PHONEMES
             assert stress in {0, 1, 2} if phoneme in VOWELS else stress is None
+    assert sum(length for _, length in word.parts) == len(word.pronunciations[0].phonemes)
+    assert all(text and length > 0 for text, length in word.parts)
 
 
 def words_or_error(lexicon: Lexicon, text: str) -> list[LexiconWord] | ElocuteError:
@@ -105,6 +107,33 @@ def test_a_sentence_is_read_word_by_word(lexicon: Lexicon) -> None:
 )
 def test_a_word_has_the_pronunciations_that_people_use(lexicon: Lexicon, text: str, expected: list[str]) -> None:
     assert set(expected) <= set(said(lexicon, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bear.", [("bear", "B EH R")]),
+        ("$5", [("five", "F AY V"), ("dollars", "D AA L ER Z")]),
+        ("1999", [("nineteen", "N AY N T IY N"), ("ninety", "N AY N T IY"), ("nine", "N AY N")]),
+        ("Dr.", [("doctor", "D AA K T ER")]),
+        ("U.S.", [("u", "Y UW"), ("s", "EH S")]),
+        ("NASA", [("NASA", "N AE S AH")]),
+        ("don't", [("don't", "D OW N T")]),
+    ],
+)
+def test_a_word_says_which_phonemes_are_which_part(
+    lexicon: Lexicon, text: str, expected: list[tuple[str, str]]
+) -> None:
+    (word,) = lexicon.words(text)
+    phonemes = iter(word.pronunciations[0].phonemes)
+    assert [(part, " ".join(islice(phonemes, length))) for part, length in word.parts] == expected
+
+
+def test_a_pronunciation_of_the_request_is_one_part_in_words(lexicon: Lexicon) -> None:
+    given = ["F", "AY1", "B", "AH0", "K", "S"]
+    assert lexicon.words("$5", [given])[0].parts == (("five dollars", 6),)
+    assert lexicon.words("Bear,", [["B", "IH1", "R"]])[0].parts == (("Bear", 3),)
+    assert lexicon.words("中文", [["JH", "OW", "NG"]])[0].parts == (("中文", 3),)
 
 
 @pytest.mark.parametrize(
@@ -220,3 +249,9 @@ def test_threads_share_a_lexicon() -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(shared.words, texts))
     assert answers == [shared.words(text) for text in texts]
+
+
+def test_capitals_tell_the_country_from_the_pronoun(lexicon: Lexicon) -> None:
+    said = [lexicon.words(text)[1].pronunciations for text in ("the US bank", "for us all", "TELL US NOW")]
+    assert [candidates[0].phonemes for candidates in said] == [("Y", "UW", "EH", "S"), ("AH", "S"), ("AH", "S")]
+    assert ("AH", "S") in [candidate.phonemes for candidate in said[0]]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.core.phonemes import PHONEMES, ipa
 from app.core.results import AnalysisRequest, AnalysisResult
 from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 from tests.voice import encode, say, silence
@@ -31,6 +32,9 @@ def check(result: AnalysisResult) -> None:
     """What holds for every answer."""
     for word in result.words:
         assert (word.start is None) == (word.error_type == "omission")
+        assert (word.heard_phonemes is None) == (word.error_type == "none")
+        assert (word.heard_phonemes == []) == (word.error_type == "omission")
+        assert set(word.heard_phonemes or []) <= set(PHONEMES)
         for phoneme in word.phonemes:
             assert 0 <= phoneme.score <= 100
             if word.start is not None and word.end is not None:
@@ -87,6 +91,19 @@ def test_a_wrong_phoneme_is_found_and_named(
     assert wrong.score < right.score - 15
 
 
+def test_a_word_with_an_error_comes_with_what_was_said_instead(pipeline: AudioProcessingHandler) -> None:
+    result = analyze(pipeline, say("Please turn light at the next corner."), "Please turn right at the next corner.")
+    assert result.words[2].error_type == "mispronunciation"
+    assert result.words[2].heard_phonemes == ["L", "AY", "T"]
+    assert any(word.heard_phonemes is None for word in result.words)
+
+
+def test_a_phoneme_left_out_of_a_word_is_not_in_what_was_said(pipeline: AudioProcessingHandler) -> None:
+    result = analyze(pipeline, say("Please say boo again."), "Please say boot again.")
+    assert result.words[2].error_type == "mispronunciation"
+    assert result.words[2].heard_phonemes == ["B", "UW"]
+
+
 def test_words_left_out_are_omissions(pipeline: AudioProcessingHandler) -> None:
     result = analyze(pipeline, say("She bought apples from the market."), SENTENCE)
     assert [w.word for w in result.words if w.error_type == "omission"] == ["seven", "green"]
@@ -108,6 +125,8 @@ def test_words_beyond_the_text_are_insertions(pipeline: AudioProcessingHandler) 
     assert first.word.startswith("/")
     assert first.word.endswith("/")
     assert first.phonemes == []
+    assert first.heard_phonemes
+    assert first.word == f"/{''.join(ipa(phoneme) for phoneme in first.heard_phonemes)}/"
     assert [w.error_type for w in result.words[1:]].count("omission") == 0
 
 

@@ -78,6 +78,8 @@ nsenter -t "$python" -m -p -r -S "${user%:*}" -G "${user#*:}" env -i "${environm
 echo "HEALTHCHECK: 0, $(since "$start")"
 sample=(-F audio=@samples/turn_right.flac -F "text=Please turn right at the next corner.")
 for _ in 1 2 3; do echo "sample: $(get /analyze "${sample[@]}")"; done
+say=(-H "Content-Type: application/json" -d '{"text": "Please turn right at the next corner."}')
+echo "voice: $(get /synthesize "${say[@]}"), $(wc -c < "$work/answer") bytes"
 grep -E 'VmRSS|VmHWM' "/proc/$python/status"
 get /memory > /dev/null && head -c 400 "$work/answer" && echo
 

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.recordings import VOICE_RATE, Clip, Signal, compose, encode
-from benchmarks.requests_mix import JSON, Item, json_body, multipart
+from benchmarks.requests_mix import JSON, SYNTHESIZE, HangUp, Item, json_body, multipart
 
 _MAX_UPLOAD = 20 * 1024 * 1024  # MAX_UPLOAD_MB
 _TOO_LONG_SECONDS = 125  # more than MAX_AUDIO_SECONDS
@@ -20,7 +20,14 @@ _TOO_MUCH_TEXT = 12_000  # characters
 
 def bad_requests(sentences: list[Clip], rng: random.Random) -> list[Item]:
     """One request of every kind."""
-    return [*_bad_audio(sentences, rng), *_bad_fields(sentences), *_too_large(), *_impatient(sentences, rng)]
+    return [
+        *_bad_audio(sentences, rng),
+        *_bad_fields(sentences),
+        *_too_large(),
+        *_bad_speech(),
+        *_impatient(sentences, rng),
+        *_impatient_listeners(sentences, rng),
+    ]
 
 
 def _bad_audio(sentences: list[Clip], rng: random.Random) -> list[Item]:
@@ -54,7 +61,8 @@ def _bad_fields(sentences: list[Clip]) -> list[Item]:
         "no audio": multipart(None, text="We call it bear."),
         "pronunciations that do not fit": multipart(audio, text="We call it bear.", pronunciations='[["P"]]'),
         "pronunciations of no phonemes": multipart(audio, text="bear", pronunciations='[["QQ"]]'),
-        "a link without a cache": multipart(audio, text="bear", reference_audio="url"),
+        "a link without a text": multipart(audio, reference_audio="url"),
+        "reference audio of no kind": multipart(audio, text="bear", reference_audio="loud"),
     }
     base64_of_half = base64.b64encode(audio).decode("ascii")[:-3] + "*"
     broken = {
@@ -81,12 +89,51 @@ def _too_large() -> list[Item]:
     ]
 
 
+def _bad_speech() -> list[Item]:
+    fields: dict[str, dict[str, object]] = {
+        "speech of nothing": {},
+        "speech of no phonemes": {"phonemes": []},
+        "speech of an unknown phoneme": {"phonemes": ["S", "QQ", "NG"]},
+        "speech of too many phonemes": {"phonemes": ["AA"] * 301},
+        "speech of an empty text": {"text": " "},
+        "speech of a text without words": {"text": "?! ..."},
+        "speech of too much text": {"text": "word " * (_TOO_MUCH_TEXT // 5)},
+        "speech longer than a clip may be": {"text": "Nobody expected the weather to change. " * 60},
+        "speech of a text and phonemes": {"text": "bear", "phonemes": ["B"]},
+        "speech that is too fast": {"text": "bear", "speed": 3},
+    }
+    refused = [
+        Item(name, json.dumps(body).encode(), JSON, frozenset((422,)), path=SYNTHESIZE) for name, body in fields.items()
+    ]
+    return [
+        *refused,
+        Item("speech, broken JSON", b'{"text": "We call it', JSON, frozenset((400,)), path=SYNTHESIZE),
+        Item("speech, oversized body", b" " * 1024 * 1024, JSON, frozenset((413,)), path=SYNTHESIZE),
+        Item("a clip that is not there", b"", "", frozenset((404,)), path=f"/audio/{'0' * 32}", method="GET"),
+    ]
+
+
 def _impatient(sentences: list[Clip], rng: random.Random) -> list[Item]:
     """A client that leaves half-way through its upload, and one that leaves before its answer is there."""
     body = multipart(encode(compose(sentences, 12.0, rng).signal, "wav", 44_100))
     return [
         Item("hangs up while it sends", body, expected=frozenset(), hang_up="sending"),
         Item("hangs up while it waits", body, expected=frozenset(), hang_up="waiting"),
+    ]
+
+
+def _impatient_listeners(sentences: list[Clip], rng: random.Random) -> list[Item]:
+    """The same at a long speech, which takes half a second to make, and one that leaves while it is sent."""
+    body = json.dumps({"text": compose(sentences, 25.0, rng).text, "speed": 0.5}).encode()
+
+    def leaves(name: str, when: HangUp, patience: float = 0.03) -> Item:
+        return Item(name, body, JSON, frozenset(), path=SYNTHESIZE, hang_up=when, patience=patience)
+
+    return [
+        leaves("hangs up while it sends a text", "sending"),
+        leaves("hangs up while it waits for speech", "waiting"),
+        leaves("hangs up while it is spoken to", "waiting", 0.4),
+        leaves("hangs up while it listens", "receiving"),
     ]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import http.client
-import json
 import socket
 import struct
 import threading
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from benchmarks.answer_checks import PART_BYTES, complain, complain_of_clip, link_to_clip
 from benchmarks.requests_mix import Item, Mix
 
 HUNG_UP = 0
@@ -26,7 +26,6 @@ NO_ANSWER = -1
 
 _TIMEOUT_SECONDS = 150.0
 _SHED_PAUSE_SECONDS = 0.2
-_IMPATIENCE_SECONDS = 0.03
 _CHUNK = 64 * 1024
 _MAX_NOTES = 20
 
@@ -174,7 +173,7 @@ class Load:
 
 
 def send(connection: http.client.HTTPConnection, item: Item) -> tuple[int, str]:
-    """Send one request.
+    """Send one request, and get the clip that its answer leads to, if it does.
 
     Returns:
         The status, or :data:`HUNG_UP`; and what is wrong with the answer, or nothing.
@@ -188,47 +187,42 @@ def send(connection: http.client.HTTPConnection, item: Item) -> tuple[int, str]:
         return HUNG_UP, ""
     kept = connection.sock is not None
     try:
-        answer = _post(connection, item)
+        answer = _request(connection, item)
     except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
         connection.close()
         if not kept:
             raise
-        answer = _post(connection, item)  # the service may close a connection that was idle
+        answer = _request(connection, item)  # the service may close a connection that was idle
     content = answer.read()
-    return answer.status, complain(item, answer.status, answer.headers.get("Retry-After"), content)
+    complaint = complain(item, answer.status, answer.headers.get("Retry-After"), content)
+    link = link_to_clip(item, answer.status, content) if not complaint else None
+    return answer.status, _fetch(connection, link, item) if link else complaint
 
 
-def complain(item: Item, status: int, retry_after: str | None, content: bytes) -> str:
-    """What is wrong with an answer, or nothing."""
-    if status == 503:
-        return "" if retry_after and retry_after.isdigit() and int(retry_after) > 0 else "503 without Retry-After"
-    if status not in item.expected:
-        expected = " or ".join(map(str, sorted(item.expected)))
-        return f"{status} instead of {expected}: {content[:300].decode(errors='replace')}"
-    try:
-        body = json.loads(content)
-    except ValueError:
-        return f"{status} with a body that is no JSON"
-    if status == 200 and (body["mode"] != item.mode or bool(body["words"]) != (item.mode == "scripted")):
-        return f"an answer that does not fit the request: mode {body['mode']}, {len(body['words'])} words"
-    return ""
-
-
-def _post(connection: http.client.HTTPConnection, item: Item) -> http.client.HTTPResponse:
-    headers = {"Content-Type": item.content_type}
+def _request(connection: http.client.HTTPConnection, item: Item) -> http.client.HTTPResponse:
+    headers = {"Content-Type": item.content_type} if item.method == "POST" else {}
     if item.chunked:  # http.client says no length where it is given an iterator
         pieces = (item.body[start : start + _CHUNK] for start in range(0, len(item.body), _CHUNK))
-        connection.request("POST", "/analyze", pieces, headers)
+        connection.request(item.method, item.path, pieces, headers)
     else:
-        connection.request("POST", "/analyze", item.body, headers)
+        connection.request(item.method, item.path, item.body or None, headers)
     return connection.getresponse()
+
+
+def _fetch(connection: http.client.HTTPConnection, link: str, item: Item) -> str:
+    """Get a clip, or the beginning of it, and say what is wrong with that."""
+    connection.request("GET", link, headers={"Range": f"bytes=0-{PART_BYTES - 1}"} if item.reference == "range" else {})
+    answer = connection.getresponse()
+    return complain_of_clip(item, answer.status, answer.headers.get("Content-Range"), answer.read())
 
 
 def _hang_up(port: int, item: Item) -> None:
     """Leave with a reset, as a client that was killed does."""
-    head = f"POST /analyze HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {item.content_type}\r\n"
+    head = f"POST {item.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {item.content_type}\r\n"
     body = item.body[: len(item.body) // 2] if item.hang_up == "sending" else item.body
     with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_SECONDS) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(f"{head}Content-Length: {len(item.body)}\r\n\r\n".encode() + body)
-        time.sleep(_IMPATIENCE_SECONDS)
+        if item.hang_up == "receiving":
+            client.recv(_CHUNK)
+        time.sleep(item.patience)

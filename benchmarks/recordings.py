@@ -14,6 +14,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from app.core.phonemes import PHONEMES, VOWELS
+
 Signal = NDArray[np.float32]
 
 VOICE_RATE = 24_000
@@ -34,6 +36,8 @@ SENTENCES: tuple[tuple[str, str], ...] = (
 )
 
 _BLOCK = 1 << 15
+_SYLLABLE_SECONDS = 0.15
+_MOST_SYLLABLES = 150  # /synthesize takes 300 phonemes
 _NOISE = 0.001  # a quiet room: -60 dB
 
 
@@ -107,6 +111,16 @@ def compose(sentences: list[Clip], seconds: float, rng: random.Random) -> Clip:
     signal = np.concatenate(parts)[:samples] * np.float32(rng.uniform(0.3, 1.0))
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, _NOISE, samples)
     return Clip((signal + noise).astype(np.float32), " ".join(words))
+
+
+def some_phonemes(seconds: float, rng: random.Random) -> tuple[list[str], float]:
+    """Syllables that take about so long to say, as far as so many are taken; and how long that is."""
+    count = min(_MOST_SYLLABLES, max(1, round(seconds / _SYLLABLE_SECONDS)))
+    consonants, vowels = [p for p in PHONEMES if p not in VOWELS], sorted(VOWELS)
+    phonemes = []
+    for _ in range(count):
+        phonemes += [rng.choice(consonants), rng.choice(vowels) + rng.choice(("", "0", "1", "2"))]
+    return phonemes, count * _SYLLABLE_SECONDS
 
 
 def encode(signal: Signal, name: str, rate: int, *, stereo: bool = False) -> bytes:

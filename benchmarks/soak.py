@@ -3,9 +3,10 @@
     python -m benchmarks.soak [--requests 3000 | --minutes M] [--concurrency 8] [--limit-mib 4096]
     python -m benchmarks.soak --leaky      the negative control: has to fail the same bounds
 
-Good and bad requests of 0.3 to 30 s in every format, from clients that stay and that leave. Exit status 0 where every
-bound holds, 1 where one does not, 2 for a wrong command line. The cgroup (v1 or v2) needs root; without it the run goes
-on without a limit and says so.
+Good and bad requests of 0.3 to 30 s in every format, some that want speech, from clients that stay and that leave. The
+audio cache is on and small, and the voice is dropped whenever nobody uses it. Exit status 0 where every bound holds, 1
+where one does not, 2 for a wrong command line. The cgroup (v1 or v2) needs root; without it the run goes on without a
+limit and says so.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.service_process import NEGATIVE_CONTROL, SERVICE, HealthProbe, S
 from benchmarks.soak_plot import draw
 from benchmarks.soak_report import Measured, make_report, table
 from benchmarks.soak_statistics import Bounds, Sample
+from benchmarks.speech_watch import SpeechWatch
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
@@ -77,29 +79,40 @@ def run(options: argparse.Namespace) -> Measured:
         ServiceFailed: it does not come up.
     """
     _say(f"Making {options.pool} recordings ...")
-    mix = make_mix(options.pool, options.max_seconds, options.seed, options.bad_share)
+    mix = make_mix(options.pool, options.max_seconds, options.seed, options.bad_share, speech=not options.leaky)
     with ExitStack() as stack:
         cgroup = None if options.no_cgroup else _cgroup(options.limit_mib)
         if cgroup is not None:
             stack.enter_context(cgroup)
+        settings = dict(options.env)
+        speech = None if options.leaky else stack.enter_context(SpeechWatch(settings))  # the negative control is mute
         _say("Starting the service ...")
         module = NEGATIVE_CONTROL if options.leaky else SERVICE
-        service = stack.enter_context(ServiceProcess(module, cgroup, dict(options.env)))
+        service = stack.enter_context(ServiceProcess(module, cgroup, speech.settings if speech else settings))
         service.wait_until_ready(options.start_seconds)
         try:
-            measured = _soak(service, cgroup, mix, options)
+            measured = _soak(service, cgroup, mix, speech, options)
         except BaseException:
             service.kill()
             raise
         if measured.kills or measured.exit_status is not None:
             _say(service.log_tail())
+        if speech is not None:
+            service.stop()
+            speech.ended()
         return measured
 
 
-def _soak(service: ServiceProcess, cgroup: MemoryCgroup | None, mix: Mix, options: argparse.Namespace) -> Measured:
+def _soak(
+    service: ServiceProcess,
+    cgroup: MemoryCgroup | None,
+    mix: Mix,
+    speech: SpeechWatch | None,
+    options: argparse.Namespace,
+) -> Measured:
     load = Load(service.port, mix, options.concurrency, None if options.minutes else options.requests)
     health = HealthProbe(service.port)
-    measured = Measured([], load.outcomes, health.seconds)
+    measured = Measured([], load.outcomes, health.seconds, speech)
     if cgroup is not None:
         measured.cgroup = f"cgroup v{cgroup.version}, {options.limit_mib:g} MiB"
     service_cpu = service.cpu_seconds() or 0.0
@@ -114,6 +127,8 @@ def _soak(service: ServiceProcess, cgroup: MemoryCgroup | None, mix: Mix, option
         measured.service_cpu = None if total is None else total - service_cpu
         measured.client_cpu = time.process_time() - client_cpu
         measured.health_failures = health.failures
+        if speech is not None:
+            speech.read_counters(service.port)
         load.stop()
         if not load.over:
             service.kill()
@@ -130,7 +145,7 @@ def _watch(
     """Sample every half second and after every 25 requests, until all are over or nothing is left to be seen.
 
     Every 50 requests the clients wait until nothing is under way: what is left then is what the service holds on to,
-    without the recordings that come and go.
+    without the recordings that come and go. So they do at the end.
     """
     started = time.monotonic()
     next_rest = between_rests = _REST_REQUESTS
@@ -145,9 +160,7 @@ def _watch(
             _take_sample(measured, service, cgroup)
             if load.outcomes.done >= next_rest:
                 next_rest = load.outcomes.done + between_rests
-                with load.rest(_REST_WAIT_SECONDS) as idle:
-                    time.sleep(_REST_SECONDS)
-                    _take_sample(measured, service, cgroup, at_rest=idle)
+                _rest(load, measured, service, cgroup)
             if measured.samples:
                 bar.set_postfix_str(f"RSS {measured.samples[-1].rss:.0f} MB", refresh=False)
             bar.update(min(bar.total, round(measured.duration) if seconds else load.outcomes.done) - bar.n)
@@ -163,6 +176,17 @@ def _watch(
                     f"stopped after {load.outcomes.done} requests, at {peak:.1f} times the bound of the peak"
                 )
                 return
+    _rest(load, measured, service, cgroup)
+
+
+def _rest(load: Load, measured: Measured, service: ServiceProcess, cgroup: MemoryCgroup | None) -> None:
+    with load.rest(_REST_WAIT_SECONDS) as idle:
+        if measured.speech is not None:
+            measured.speech.greet(service.port)
+        time.sleep(_REST_SECONDS)
+        _take_sample(measured, service, cgroup, at_rest=idle)
+        if measured.speech is not None:
+            measured.speech.look()
 
 
 def _take_sample(

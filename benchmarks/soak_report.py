@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from benchmarks.load_client import HUNG_UP, NO_ANSWER, Outcomes
+from benchmarks.memory_cgroup import MEGABYTE
 from benchmarks.soak_statistics import (
     SAMPLE_FIELDS,
     Bounds,
@@ -17,6 +18,7 @@ from benchmarks.soak_statistics import (
     judge,
     percentiles,
 )
+from benchmarks.speech_watch import SpeechWatch
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Measured:
         samples: of memory, in order.
         outcomes: of the requests.
         health_seconds: how long each answer of /health took.
+        speech: what the voice and the audio cache did, None for the negative control, which has neither.
         health_failures: of the questions that got none.
         duration: seconds from the first request to the last.
         peak_rss: the kernel's high-water mark in MB, from the start of the process.
@@ -42,6 +45,7 @@ class Measured:
     samples: list[Sample]
     outcomes: Outcomes
     health_seconds: list[float]
+    speech: SpeechWatch | None = None
     health_failures: int = 0
     duration: float = 0.0
     peak_rss: float = 0.0
@@ -78,6 +82,8 @@ def make_report(measured: Measured, bounds: Bounds, options: dict[str, Any]) -> 
         health_failures=measured.health_failures,
     )
     failures = judge(bounds, at_rest, under_load, measured.peak_rss, ending)
+    if measured.speech is not None:
+        failures += measured.speech.failures()
     return {
         "passed": not failures,
         "failures": failures,
@@ -108,6 +114,7 @@ def make_report(measured: Measured, bounds: Bounds, options: dict[str, Any]) -> 
             "rss_at_rest": _slope(at_rest),
             "pss_at_rest": _slope(growth(measured.samples, "pss", at_rest=True)),
         },
+        "speech": None if measured.speech is None else measured.speech.report(),
         "cgroup": measured.cgroup,
         "kills": measured.kills,
         "times_at_limit": measured.times_at_limit,
@@ -135,6 +142,7 @@ def table(report: dict[str, Any]) -> str:
         ("slope at rest, MB per 1,000 requests", _with_error(slope["rss_at_rest"])),
         ("the same of PSS", _with_error(slope["pss_at_rest"])),
         ("slope under load, MB per 1,000 requests", _with_error(slope["rss"])),
+        *_speech_rows(report.get("speech")),
         ("memory limit", report["cgroup"]),
         ("kills, times at the limit", f"{report['kills']}, {report['times_at_limit']}"),
         (
@@ -148,6 +156,26 @@ def table(report: dict[str, Any]) -> str:
     lines += [f"  {complaint}" for complaint in report["complaints"]]
     lines += [f"FAIL: {failure}" for failure in report["failures"]] or ["PASS"]
     return "\n".join(lines)
+
+
+def _speech_rows(speech: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if speech is None:
+        return []
+    clips = speech["clips"]
+    most, bound = clips["most_bytes"] / MEGABYTE, clips["max_bytes"] / MEGABYTE
+    return [
+        ("voice", f"loaded {_number(speech['voice_loads'])} times, spoke {_number(speech['speech_seconds'])} s"),
+        (
+            "audio cache",
+            f"{_number(clips['written'])} files written, {_number(clips['evicted'])} evicted, "
+            f"{_number(clips['failures'])} failed",
+        ),
+        (
+            "its folder, at most",
+            f"{most:.2f} of {bound:g} MB, {clips['most_files']} of {clips['max_files']} files "
+            f"in {clips['looks']} looks; half written and left: {_number(clips['drafts_left'])}",
+        ),
+    ]
 
 
 def _named(values: list[float] | None, names: tuple[str, ...] = ("p50", "p95", "p99")) -> dict[str, float] | None:

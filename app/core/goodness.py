@@ -80,7 +80,8 @@ def _heard(segment: NDArray[np.float32], expected: int) -> NDArray[np.float32]:
     together = weights @ opinions / max(float(weights.sum()), 1e-20)
     kinds = np.array([phoneme in VOWELS for phoneme in PHONEMES])
     probability = np.exp(together - together.max()) * np.where(kinds == kinds[expected - 1], 1.0, _OTHER_KIND)
-    return (probability / probability.sum()).astype(np.float32)
+    heard: NDArray[np.float32] = (probability / probability.sum()).astype(np.float32)
+    return heard
 
 
 def phoneme_features(words: Sequence[WordGoodness | None], lengths: Sequence[int]) -> list[NDArray[np.float64]]:

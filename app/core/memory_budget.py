@@ -23,9 +23,9 @@ looks at windows of 30 s, what is longer adds its results alone. Fitted by ``ben
 
 SPEECH_BASE_MB = 4.0
 SPEECH_MB_PER_SECOND = 5.0
-CLIP_MB_PER_SECOND = 0.06
+CLIP_MB_PER_SECOND = 0.12
 """An upper line over the memory that the built-in voice takes to speak: for each second of the phrase that it is at,
-and for each second of the clip (16 bits at 24 kHz, and room to grow)."""
+and for each second of the clip (16 bits at 24 kHz, and room to grow). Fitted by ``benchmarks.request_cost``."""
 
 SAMPLES_MB_PER_SECOND = 2 * 16_000 * 4 / 2**20
 """While decoding: float32 at 16 kHz, in blocks and then in one piece."""

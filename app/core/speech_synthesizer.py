@@ -11,7 +11,7 @@ from app.core.clip import Clip
 from app.core.errors import AnalysisTimeout, InvalidInput
 from app.core.lexicon import LexiconWord
 from app.core.memory_budget import speech_mb
-from app.core.memory_utils import MemoryTracker, freeze_heap
+from app.core.memory_utils import MemoryTracker
 from app.core.model_cache import ModelCache
 from app.core.phrasing import phrase_seconds, phrases_of_phonemes, phrases_of_text, seconds_of
 from app.core.pronunciation import Pronunciation
@@ -99,7 +99,7 @@ class SpeechSynthesizer:
             ModelError: the voice cannot be loaded.
             AnalysisTimeout: ``cancelled`` was set.
         """
-        with MemoryTracker(STAGE), self._cache.lease(TTS_MODEL, self._load) as voice:
+        with MemoryTracker(STAGE), self._cache.lease(TTS_MODEL, self._make) as voice:
             if not voice.speaks_phonemes and any(word.text is None for phrase in phrases for word in phrase):
                 raise InvalidInput(f"The voice {voice.name} reads text and cannot say phonemes.", field="phonemes")
             clip = Clip(voice.sample_rate, voice.name)
@@ -138,8 +138,3 @@ class SpeechSynthesizer:
                 f"It takes about {seconds:.0f} s to say; {self._max_seconds:g} s is the most.", field=field
             )
         return phrases
-
-    def _load(self) -> Voice:
-        voice = self._make()
-        freeze_heap()  # a voice by PyTorch brings half a million objects along, which every collection would look at
-        return voice

@@ -92,6 +92,9 @@ def load_voice(model: str | None = None) -> Voice:
         from app.core.hibari_voice import HibariVoice
 
         return HibariVoice()
+    from app.core.memory_utils import freeze_heap
     from app.core.vits_voice import VitsVoice
 
-    return VitsVoice(model)
+    voice = VitsVoice(model)
+    freeze_heap()  # PyTorch brings half a million objects along, which every collection would look at
+    return voice

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import random
 import signal
 import socket
 import subprocess
 import sys
+import wave
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.answer_checks import PART_BYTES, complain, complain_of_clip, link_to_clip
 from benchmarks.bad_requests import bad_requests
-from benchmarks.load_client import Load, complain
+from benchmarks.load_client import Load
 from benchmarks.memory_cgroup import CgroupUnavailable, make_cgroup
-from benchmarks.recordings import Clip
-from benchmarks.requests_mix import Item, Mix
+from benchmarks.recordings import VOICE_RATE, Clip, some_phonemes
+from benchmarks.requests_mix import ANALYZE, SYNTHESIZE, Item, Mix, make_mix
 from benchmarks.soak_statistics import (
     Bounds,
     Ending,
@@ -31,6 +36,7 @@ from benchmarks.soak_statistics import (
     growth,
     judge,
 )
+from benchmarks.speech_watch import SpeechWatch, parse_counters
 
 ROOT = Path(__file__).parents[2]
 FINE = Ending(answered=100, shed=10, server_errors=0, wrong=0, kills=0, exit_status=None)
@@ -159,6 +165,127 @@ def test_an_answer_that_does_not_fit_is_noticed(
     assert bool(complaint) == bool(said)
 
 
+def wav(seconds: float, peak: int = 10_000, rate: int = VOICE_RATE) -> bytes:
+    """A tone."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes((peak * np.sin(np.arange(round(seconds * rate)) / 20)).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+SPEECH = Item("speech", b"{}", path=SYNTHESIZE, seconds=4.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (wav(4), ""),
+        (wav(1.7), ""),
+        (wav(9), ""),
+        (wav(1.5), "1.50 s, where about 4.00 s"),
+        (wav(10), "10.00 s, where about 4.00 s"),
+        (wav(4, peak=100), "silent"),
+        (wav(4, rate=16_000), "16000 Hz"),
+        (wav(4)[:-100], "that says it has 192000"),
+        (wav(4)[:20], "no WAV"),
+        (b"{}", "no WAV"),
+    ],
+)
+def test_speech_that_cannot_be_what_was_asked_for_is_noticed(content: bytes, said: str) -> None:
+    complaint = complain(SPEECH, 200, None, content)
+    assert said in complaint
+    assert bool(complaint) == bool(said)
+
+
+def analysis(reference: object, *warnings: str) -> bytes:
+    fields = {"mode": "scripted", "words": [{}], "reference_audio": reference, "warnings": warnings}
+    return json.dumps(fields).encode()
+
+
+def test_an_analysis_has_the_clip_that_was_asked_for() -> None:
+    inline, linked = (replace(GOOD, reference=how, seconds=4.0) for how in ("inline", "whole"))
+    clip = {"base64": base64.b64encode(wav(4)).decode()}
+    assert complain(inline, 200, None, analysis(clip)) == ""
+    assert complain(inline, 200, None, analysis(None, "The service is short of memory.")) == ""
+    assert "no clip: The disk is full" in complain(inline, 200, None, analysis(None, "The disk is full."))
+    assert "no clip" in complain(inline, 200, None, analysis(None))
+    assert "silent" in complain(inline, 200, None, analysis({"base64": base64.b64encode(wav(4, 0)).decode()}))
+    assert complain(linked, 200, None, analysis({"url": "/audio/1"})) == ""
+    assert "a link to 'audio'" in complain(linked, 200, None, analysis({"url": "audio"}))
+    assert "nobody asked" in complain(GOOD, 200, None, analysis(clip))
+    assert link_to_clip(linked, 200, analysis({"url": "/audio/1"})) == "/audio/1"
+    assert link_to_clip(linked, 200, analysis(None)) is link_to_clip(GOOD, 200, ANSWER) is None
+
+
+def test_a_link_leads_to_the_clip_or_to_the_part_that_was_asked_for() -> None:
+    whole, part = (replace(GOOD, reference=how, seconds=4.0) for how in ("whole", "range"))
+    content = wav(4)
+    beginning, right = content[:PART_BYTES], f"bytes 0-{PART_BYTES - 1}/{len(content)}"
+    assert complain_of_clip(whole, 200, None, content) == ""
+    assert "404 instead of 200: gone" in complain_of_clip(whole, 404, None, b"gone")
+    assert "expected" in complain_of_clip(whole, 200, None, wav(1))
+    assert complain_of_clip(part, 206, right, beginning) == ""
+    assert "200 instead of 206" in complain_of_clip(part, 200, None, content)
+    for content_range, wrong in (
+        (right, beginning[:-1]),
+        (right, content[1 : PART_BYTES + 1]),
+        (f"bytes 0-{PART_BYTES - 1}/*", beginning),
+        (None, beginning),
+    ):
+        assert "bytes that begin" in complain_of_clip(part, 206, content_range, wrong)
+
+
+@pytest.mark.parametrize("speech", [True, False])
+def test_a_mix_asks_for_speech_unless_nobody_can_speak(speech: bool) -> None:
+    mix = make_mix(40, 2.0, 1, speech=speech)
+    drawn = [mix.draw() for _ in range(600)]
+    spoken = [item for item in drawn if item.path == SYNTHESIZE and 200 in item.expected]
+    references = [item.reference for item in drawn if item.reference]
+    if speech:
+        assert 40 <= len(spoken) <= 80  # a tenth of all, as every good one comes up equally often
+        assert {bool(json.loads(item.body).get("text")) for item in spoken} == {True, False}
+        assert set(references) == {"inline", "whole", "range"}
+        scripted = [item for item in drawn if item.mode == "scripted"]
+        assert 0.05 <= references.count("inline") / len(scripted) <= 0.15
+    else:
+        assert not references
+        assert {item.path for item in drawn} == {ANALYZE}
+
+
+@pytest.mark.parametrize("seconds", [0.01, 3.0, 90.0])
+def test_phonemes_are_as_many_as_may_be_sent_at_most(seconds: float) -> None:
+    phonemes, expected = some_phonemes(seconds, random.Random(1))
+    assert 2 <= len(phonemes) <= 300
+    assert expected == pytest.approx(0.075 * len(phonemes))
+
+
+def test_the_watch_sees_a_folder_beyond_its_bounds_and_what_is_left_in_it(tmp_path: Path) -> None:
+    bounds = {"AUDIO_CACHE_MAX_MB": "1", "AUDIO_CACHE_MAX_FILES": "2", "AUDIO_CACHE_DIR": str(tmp_path)}
+    with SpeechWatch(bounds) as watch:
+        watch.look()
+        (tmp_path / "a.wav").write_bytes(bytes(2**20 - 10))
+        (tmp_path / ".b.part").write_bytes(bytes(10))
+        watch.look()
+        assert watch.failures() == []
+        (tmp_path / "c.wav").write_bytes(bytes(1))
+        watch.ended()
+    watch.counters = parse_counters("elocute_audio_cache_failures_total 3.0")
+    bytes_, files, failed, left = watch.failures()
+    assert (watch.looks, watch.most_bytes, watch.most_files, watch.drafts) == (3, 2**20 + 1, 3, 1)
+    assert "1048577 bytes, more than 1048576" in bytes_
+    assert "3 files, more than 2" in files
+    assert "could not write: 3" in failed
+    assert "half written in the audio cache: 1" in left
+
+
+def test_counters_are_read_by_name_and_label() -> None:
+    text = '# TYPE elocute_model_loads counter\nelocute_model_loads_total{model="tts"} 7.0\nelocute_x 1.5\n'
+    assert parse_counters(text) == {"elocute_model_loads_total tts": 7.0, "elocute_x": 1.5}
+
+
 def test_the_same_seed_draws_the_same_and_every_bad_kind_comes_up() -> None:
     good = [Item(str(number), b"") for number in range(10)]
     bad = [Item(f"bad {number}", b"") for number in range(8)]
@@ -191,8 +318,6 @@ def soak(tmp_path: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
 
 
 def kinds_of_bad_requests() -> set[str]:
-    import random
-
     noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
     return {item.kind for item in bad_requests([Clip(noise, "bear")] * 2, random.Random(0))}
 
@@ -203,13 +328,22 @@ def test_the_service_passes_a_short_soak(tmp_path: Path) -> None:
         tmp_path,
         *("--requests", "96", "--concurrency", "4", "--pool", "10", "--max-seconds", "3", "--bad-share", "0.6"),
         *("--slope-bound", "1e6", "--peak-bound", "4000", "--plot", str(picture)),  # so few say nothing of a slope
+        *("--env", "AUDIO_CACHE_MAX_FILES=12"),  # so few do not fill it
     )
     assert status == 0, said
     assert said.rstrip().endswith("PASS")
     assert report["passed"]
     assert report["requests"] == 96 == sum(report["statuses"].values())
-    assert set(report["statuses"]) == {"200", "400", "413", "415", "422", "hung up"}
-    assert report["kinds"].keys() >= kinds_of_bad_requests()
+    assert set(report["statuses"]) == {"200", "400", "404", "413", "415", "422", "hung up"}
+    assert report["kinds"].keys() >= kinds_of_bad_requests() | {"speech of a text", "speech of phonemes"}
+    speech = report["speech"]
+    assert speech["voice_loads"] >= 1
+    assert speech["speech_seconds"] > 10
+    clips = speech["clips"]
+    assert clips["written"] - clips["evicted"] == clips["most_files"] == clips["max_files"] == 12
+    assert 0 < clips["most_bytes"] < clips["max_bytes"]
+    assert clips["failures"] == clips["drafts_left"] == 0
+    assert f"{clips['evicted']:.0f} evicted" in said
     assert report["kills"] == 0
     memory = report["memory_mb"]
     assert 50 < memory["at_the_end"]["uss"] <= memory["at_the_end"]["pss"] <= memory["at_the_end"]["rss"]
@@ -228,11 +362,16 @@ def test_the_negative_control_is_killed_where_it_has_a_limit(tmp_path: Path) -> 
     except CgroupUnavailable as error:
         pytest.skip(str(error))
     status, said, report = soak(
-        tmp_path, "--leaky", "--limit-mib", "500", "--pool", "8", "--max-seconds", "3", "--bad-share", "0"
+        tmp_path,
+        *("--leaky", "--limit-mib", "500", "--concurrency", "2"),
+        *("--pool", "8", "--max-seconds", "3", "--bad-share", "0"),
     )
     assert status == 1, said
     assert report["kills"] >= 1
     assert report["exit_status"] == -signal.SIGKILL
+    assert set(report["statuses"]) <= {"200", "no answer"}  # it fails for its memory alone
+    assert report["statuses"]["200"] > 0
+    assert report["speech"] is None
     assert "FAIL: the kernel killed" in said
 
 

@@ -25,11 +25,6 @@ _DOUBT = 1e-4  # of every frame: one that is sure does not outweigh all others
 _OTHER_KIND = 0.1
 """A consonant's prior probability where a vowel should be, and the other way round."""
 
-FOUND = (0.1, 0.4)
-"""Mean probability of a text's phonemes at their peaks, at which nothing of the text counts as found, and all of it: of
-400 readings in the training corpus 1 % have less than 0.44, of 400 set against another text 1 % more than 0.40. What it
-does to the scores is measured by ``benchmarks.corpus_over_http --mismatched``."""
-
 FEATURES = ("peak", "share", "neighbours", "word", "sentence")
 
 
@@ -111,23 +106,6 @@ def phoneme_features(words: Sequence[WordGoodness | None], lengths: Sequence[int
         features.append(np.hstack((word, neighbours[at : at + n, None], means)))
         at += n
     return features
-
-
-def text_found(words: Sequence[WordGoodness | None], lengths: Sequence[int]) -> float:
-    """How much of a text a recording holds: 0 where another sentence was said, 1 for anybody who reads it.
-
-    Aligned with a wrong text, each phoneme still gets the place that fits it best; but few are probable even there.
-
-    Args:
-        words: one entry per word of the text, None for one left out.
-        lengths: how many phonemes each has.
-
-    Returns:
-        0 to 1.
-    """
-    probability = sum(float(np.exp(word.figures[:, 0]).sum()) for word in words if word is not None)
-    nothing, all_of_it = FOUND
-    return float(np.clip((probability / max(1, sum(lengths)) - nothing) / (all_of_it - nothing), 0.0, 1.0))
 
 
 def most_probable(shares: NDArray[np.float32], count: int = 3) -> list[tuple[str, float]]:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from app.core.acoustic_engine import FramePosteriors
 from app.core.alignment import AlignedWord, Alignment, Filler
 from app.core.fluency import SYLLABLES_PER_WORD, Fluency
-from app.core.goodness import WordGoodness, most_probable, phoneme_features, text_found, word_goodness
+from app.core.goodness import WordGoodness, most_probable, phoneme_features, word_goodness
 from app.core.lexicon import LexiconWord, Pronunciation
 from app.core.phoneme_extractor import HeardSegment
 from app.core.phonemes import CLASS_IDS, CLASSES, ipa
 from app.core.reading import best_reading
 from app.core.results import ErrorType, HeardPhoneme, Phoneme, SentenceScores, Word, WordScores
 from app.core.score_rules import ScoreRules
+from app.core.text_match import text_found
 
 MIN_INSERTED_PHONEMES = 3
 """Fewer phonemes beyond the text are a hesitation or a slip inside a word, not an inserted word."""
@@ -131,7 +132,7 @@ class RuleScorer:
         if not said:
             return SentenceScores(0.0, 0.0, 0.0, 0.0, 0.0)
         phonemes = sum(len(s) for s in scores)
-        share = sum(len(scores[i]) for i in said) / phonemes * text_found(goodness, [len(s) for s in scores])
+        share = sum(len(scores[i]) for i in said) / phonemes * text_found(*_heard_and_expected(spoken))
         peaks = np.concatenate([g.figures[:, 0] for g in goodness if g is not None])
         features = sentence_features(
             np.concatenate([scores[i] for i in said]),
@@ -154,6 +155,21 @@ class RuleScorer:
 def chosen_pronunciation(word: LexiconWord, aligned: AlignedWord | None) -> Pronunciation:
     """The candidate that was said, or the first one of a word left out."""
     return word.pronunciations[aligned.candidate if aligned else 0]
+
+
+def _heard_and_expected(spoken: SpokenText) -> tuple[list[str], list[str]]:
+    """The phonemes of the free decode, without those of insertions, and those of the text."""
+    insertions = [_seconds(filler, spoken) for filler in spoken.alignment.fillers]
+    heard = [
+        h.phoneme for h in spoken.heard if not any(start <= (h.start + h.end) / 2 < end for start, end in insertions)
+    ]
+    said = (chosen_pronunciation(*pair) for pair in zip(spoken.words, spoken.alignment.words, strict=True))
+    return heard, [phoneme for pronunciation in said for phoneme in pronunciation.phonemes]
+
+
+def _seconds(filler: Filler, spoken: SpokenText) -> tuple[float, float]:
+    frame = spoken.posteriors.frame_seconds
+    return filler.start * frame, filler.end * frame
 
 
 def measure_words(spoken: SpokenText) -> list[WordGoodness | None]:
@@ -222,7 +238,7 @@ def _with_insertions(words: list[Word], spoken: SpokenText) -> list[Word]:
 
 def _insertion(filler: Filler, spoken: SpokenText) -> Word | None:
     """What was said beyond the text in one stretch, if it is enough to be words."""
-    start, end = (frame * spoken.posteriors.frame_seconds for frame in (filler.start, filler.end))
+    start, end = _seconds(filler, spoken)
     heard = [h for h in spoken.heard if start <= (h.start + h.end) / 2 < end]
     if len(heard) < MIN_INSERTED_PHONEMES:
         return None

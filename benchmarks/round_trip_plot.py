@@ -33,8 +33,9 @@ def draw(sentences: Sequence[Sentence], pairs: Sequence[Pair], path: Path) -> No
         right.scatter(2, row, color="tab:green" if pair.exact else "lightgray", s=70)
     labels = [f"{pair.spoken} for {pair.expected}" for pair in reversed(pairs)]
     right.set_yticks(range(len(pairs)), labels)
-    right.set_xticks(range(3), ["changed phoneme\nscored lowest", "spoken phoneme\nheard first", "read\nexactly"])
-    right.set(xlim=(-0.5, 2.5), title="20 minimal pairs\n(green: first, olive: second, orange: third, red: not)")
+    right.set_xticks(range(3), ["changed one\nscored lowest", "spoken one\nheard first", "read\nexactly"])
+    right.set(xlim=(-0.5, 2.5), title="20 minimal pairs")
+    right.set_xlabel("green: first, olive: second, orange: third, red: not", fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -147,6 +147,15 @@ def test_it_ends_where_the_models_cannot_be_loaded(launch: Launch) -> None:
     assert "Traceback" in errors, "the log has the whole story"
 
 
+def test_it_ends_where_the_audio_cache_has_no_folder(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    status, _, errors = launch(ENABLE_AUDIO_CACHE="true", AUDIO_CACHE_DIR=str(tmp_path / "taken")).end()
+    assert status == 1
+    last = errors.splitlines()[-1]
+    assert last.startswith(f"elocute: cannot start: AUDIO_CACHE_DIR {tmp_path / 'taken'} cannot be used: ")
+    assert "Errno" not in last
+
+
 def test_a_wrong_setting_is_one_line_and_no_traceback(launch: Launch) -> None:
     status, output, errors = launch(PORT="70000", MAX_UPLOAD_MB="many").end()
     assert (status, output) == (2, "")

@@ -202,7 +202,7 @@ class Service:
         try:
             self._handler = await self.executor.run(self._build)
         except Exception as error:
-            _log.exception("the models cannot be loaded")
+            _log.exception("the service cannot start")
             self.state, self.failure = "failed", error
         else:
             if self.state == "starting":
@@ -213,7 +213,11 @@ class Service:
     def _build(self) -> Handler:
         # on the thread: the import of its libraries takes a second
         if self.audio_cache is not None:
-            self.audio_cache.open()
+            try:
+                self.audio_cache.open()
+            except OSError as error:
+                folder = error.filename or self.settings.audio_cache_dir or default_folder()
+                raise OSError(f"AUDIO_CACHE_DIR {folder} cannot be used: {error.strerror or error}") from error
         handler = self._handler_factory(self.settings, self._budget, self.audio_cache)
         handler.load()
         freeze_heap()
@@ -245,8 +249,9 @@ class Service:
             )
 
     def _drop_caches(self, _level: Level) -> None:
-        if self._handler is not None:
-            self._handler.drop_caches()
+        handler = self._handler  # :meth:`stop` forgets it, on another thread
+        if handler is not None:
+            handler.drop_caches()
 
     def _chores(self) -> list[Chore]:
         chores = [Chore(self._release_unused, _UNUSED_SECONDS)]
@@ -256,8 +261,9 @@ class Service:
         return chores
 
     def _release_unused(self) -> None:
-        if self._handler is not None:
-            self._handler.release_unused()
+        handler = self._handler
+        if handler is not None:
+            handler.release_unused()
 
     @property
     def model_loads(self) -> Mapping[str, int]:

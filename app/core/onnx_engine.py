@@ -88,5 +88,6 @@ def quantize(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
         ``(inputs, outputs)`` int8 and ``(outputs,)`` scales, whose product is about ``weight``.
     """
     largest = np.abs(weight).max(axis=0)
-    scale = np.where(largest > 0, largest, 1) / np.float32(WEIGHT_LEVELS)
+    some = largest > WEIGHT_LEVELS * np.finfo(np.float32).tiny  # what is less would have a step of zero
+    scale = np.where(some, largest, 1) / np.float32(WEIGHT_LEVELS)
     return np.ascontiguousarray(np.rint(weight / scale), np.int8), scale.astype(np.float32)

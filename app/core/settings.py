@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 
 from app.core.memory_config import ENV_FILE, MemorySettings
 
@@ -41,6 +41,18 @@ def _strip(value: object) -> object:
 
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def _expand(path: Path) -> Path:
+    """``~`` as a shell would read it, which an environment file has none of.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("should begin with a folder or a user that there is") from error
 
 
 class Settings(MemorySettings):
@@ -99,7 +111,7 @@ class Settings(MemorySettings):
         256, ge=1, allow_inf_nan=False, description="MB that they may take together; the oldest go first."
     )
     audio_cache_max_files: int = Field(1000, ge=1, description="How many there may be; the oldest go first.")
-    audio_cache_dir: Path | None = Field(
+    audio_cache_dir: Annotated[Path, AfterValidator(_expand)] | None = Field(
         None, description="A folder of its own for them; unset: a private one in the system's temporary folder."
     )
 
@@ -120,7 +132,7 @@ def explain(error: ValidationError) -> list[str]:
             lines.append(problem["msg"].removeprefix("Value error, "))
             continue
         name = str(problem["loc"][0]).upper()
-        message = problem["msg"].removeprefix("Input ").removeprefix("String ")
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
         value = "" if name == "API_KEY" else f", but it is {problem['input']!r}"
         lines.append(f"{name} {message}{value}")
     return lines

@@ -22,6 +22,9 @@ TTS_MODEL = "tts"
 
 STAGE = "TTS Audio Generation"
 
+LIKELY = 0.7
+"""What a sentence takes of the time that is foretold at most."""
+
 
 class SpeechSynthesizer:
     """Speaks with one voice; safe to call from several threads, which take turns.
@@ -132,7 +135,7 @@ class SpeechSynthesizer:
         return self._clock() - self._used_at >= self._idle_seconds and self.unload()
 
     def _checked(self, phrases: list[Phrase], speed: float, field: str) -> list[Phrase]:
-        seconds = seconds_of(phrases, speed)
+        seconds = LIKELY * seconds_of(phrases, speed)
         if seconds > self._max_seconds:
             raise InvalidInput(
                 f"It takes about {seconds:.0f} s to say; {self._max_seconds:g} s is the most.", field=field

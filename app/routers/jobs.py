@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,12 @@ from app.routers import problems
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _METER_STEP = 1 << 20  # bytes of a body of unknown length that are promised ahead
+
+_PATIENCE_SECONDS = 30.0
+_SLOWEST_BYTES = 32 * 1024  # a second: slower than a clip plays
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +99,32 @@ async def counted(service: Service, path: str, answer: Awaitable[T]) -> T:
 
 
 class PiecesResponse(Response):
-    """An answer of known length, sent in pieces that are made as they go, so that it is never there twice."""
+    """An answer of known length, sent in pieces that are made as they go, so that it is never there twice.
+
+    While it is sent it holds what the pieces are made from, and no place in the queue: a client that takes it more
+    slowly than it could be played has its connection ended.
+    """
 
     def __init__(self, pieces: Iterator[bytes | memoryview], length: int, media_type: str, **headers: str) -> None:
         self.media_type = media_type
         self.status_code = 200
         self.background = None
         self._pieces = pieces
+        self._seconds = _PATIENCE_SECONDS + length / _SLOWEST_BYTES
         self.init_headers({"Content-Length": str(length), **headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send it."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for piece in self._pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        try:
+            async with asyncio.timeout(self._seconds):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                for piece in self._pieces:
+                    # a copy, as what waits in the server's buffer would keep all that a view is of
+                    await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
+                    await asyncio.sleep(0)  # a fast client is no reason to keep others waiting
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            _log.warning("an answer was not taken within %.0f s", self._seconds)  # the server ends the connection
 
 
 def _announced_bytes(request: Request) -> int:

@@ -88,7 +88,7 @@ ANALYSIS: dict[str, Any] = {
         "speech_duration": 1.93,
         "snr_db": 23.1,
         "clipping_ratio": 0.0,
-        "url": None,
+        "url": "/audio/5c0f3a52e1d94f0c8b1e6a7d2f9c4b38",
     },
     "scores": {"pronunciation": 77.2, "accuracy": 80.0, "fluency": 87.5, "completeness": 93.8, "prosody": 85.0},
     "words": [
@@ -124,9 +124,9 @@ ANALYSIS: dict[str, Any] = {
         "pauses": [{"start": 0.71, "end": 1.02}],
     },
     "pitch": {"median_hz": 212.0, "range_semitones": 7.4, "contour": [{"time": 0.3, "hz": 208.1}]},
-    "reference_audio": None,
-    "models": {"phoneme": "elocute-base-int8", "tts": None},
-    "timings_ms": {"decode": 3.1, "acoustic": 61.0, "scoring": 4.2, "tts": 0.0, "total": 70.4},
+    "reference_audio": {"format": "wav", "sample_rate": 24000, "url": "/audio/9be1d7c04a6f4e2f8d3b5a1c7e0f6d24"},
+    "models": {"phoneme": "elocute-base-int8", "tts": "hibari-heart"},
+    "timings_ms": {"decode": 3.1, "acoustic": 61.0, "scoring": 4.2, "tts": 14.8, "total": 83.1},
     "warnings": [],
 }
 """An answer, shortened to one word and one phoneme."""

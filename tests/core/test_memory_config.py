@@ -163,10 +163,7 @@ def test_the_file_for_a_4_gb_instance() -> None:
     assert settings.use_quantization
     assert thresholds(settings, 4096) == Thresholds(3000, 3500)
     assert threshold_warnings(settings, 4096) == []
-    assert env_file_warnings() == [
-        ".env: AUDIO_CACHE_CLEANUP_HOURS is not used by this version",
-        ".env: USE_FAST_MODELS is not used by this version",
-    ]
+    assert env_file_warnings() == [".env: USE_FAST_MODELS is not used by this version"]
     later = {"AUDIO_CACHE_CLEANUP_HOURS": "1", "USE_FAST_MODELS": "true"}
     assert later.items() <= dotenv_values(".env").items()
 

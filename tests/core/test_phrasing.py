@@ -217,6 +217,28 @@ def test_no_phoneme_takes_longer_than_foretold(voice: HibariVoice, phoneme: str)
         assert len(voice.speak(phrase, 1.0)) / voice.sample_rate < phrase_seconds(phrase)
 
 
+@pytest.mark.parametrize("speed", [0.5, 1.0, 1.3, 2.0])
+@pytest.mark.parametrize("mark", ["", ",", ";", "—"])
+@pytest.mark.parametrize("symbol", ["OY1", "ER1", "ER0", "ZH"])
+def test_what_nobody_says_is_foretold_too(
+    lexicon: Lexicon, voice: HibariVoice, symbol: str, mark: str, speed: float
+) -> None:
+    text = f"a{mark} " * 100
+    real = foretold = 0.0
+    for phrase in phrases(lexicon, text, [[symbol]] * 100):
+        seconds = len(voice.speak(phrase, speed)) / voice.sample_rate
+        assert seconds < 16 / speed
+        real, foretold = real + seconds, foretold + phrase_seconds(phrase) / speed
+    assert real < 1.12 * foretold
+
+
+def test_a_long_number_said_as_one_phoneme_is_long_to_a_voice_that_reads_letters(lexicon: Lexicon) -> None:
+    number = "1234567890" * 10
+    planned = phrases(lexicon, f"{number} " * 10, [["AH"]] * 10)
+    assert max(sum(len(word.text or "") for word in phrase) for phrase in planned) < 500  # else gigabytes
+    assert seconds_of(planned, 1.0) > 100
+
+
 def test_all_that_can_be_planned_can_be_said(voice: HibariVoice) -> None:
     for stress in (None, 0, 1, 2):
         stresses = tuple(stress if phoneme in VOWELS else None for phoneme in PHONEMES)

@@ -83,6 +83,18 @@ def test_levels_are_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().log_level == "info"
 
 
+def test_the_folder_of_the_audio_cache_may_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.setenv("AUDIO_CACHE_DIR", "~/clips")
+    assert Settings(_env_file=None).audio_cache_dir == Path("/home/anna/clips")
+    monkeypatch.setenv("AUDIO_CACHE_DIR", "~no-such-user/clips")
+    with pytest.raises(ValidationError) as wrong:
+        Settings(_env_file=None)
+    (line,) = explain(wrong.value)
+    assert line.startswith("AUDIO_CACHE_DIR should ")
+    assert "~no-such-user/clips" in line
+
+
 def test_names_of_the_file_that_do_nothing_are_told() -> None:
     names = (
         "MAX_UPLAOD_MB USE_FAST_MODELS MAX_FUN PATH_TO_MY_SHOP port HOST MALLOC_TRIM_THRESHOLD_ MALLOC_CHECK ONEDNN_ISA"

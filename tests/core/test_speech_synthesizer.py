@@ -179,7 +179,7 @@ def test_what_takes_too_long_is_refused_before_anything_is_loaded(lexicon: Lexic
 
 
 def test_said_faster_more_fits_in(lexicon: Lexicon) -> None:
-    synthesizer = SpeechSynthesizer(ModelCache(), Loader(), max_seconds=2)
+    synthesizer = SpeechSynthesizer(ModelCache(), Loader(), max_seconds=1.5)
     text = "We call it a big bear."
     words = lexicon.words(text)
     assert synthesizer.plan_text(text, words, 2.0)

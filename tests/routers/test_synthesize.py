@@ -68,6 +68,8 @@ BAD: dict[str, tuple[Any, int, str, str | None]] = {
     "too slow": ({"text": "a", "speed": 0.49}, 422, "invalid-input", "speed"),
     "too fast": ({"text": "a", "speed": 2.01}, 422, "invalid-input", "speed"),
     "no speed": ({"text": "a", "speed": "fast"}, 422, "invalid-input", "speed"),
+    "a speed in quotes": ({"text": "a", "speed": "1"}, 422, "invalid-input", "speed"),
+    "a speed that is true": ({"text": "a", "speed": True}, 422, "invalid-input", "speed"),
     "a null speed": ({"text": "a", "speed": None}, 422, "invalid-input", "speed"),
     "a field that is none": ({"text": "a", "spede": 1}, 422, "invalid-input", "spede"),
     "a list": ([], 400, "malformed-request", None),

@@ -22,9 +22,10 @@ from app.core.audio import SAMPLE_RATE, Recording, decode_recording
 from app.core.clip import Clip
 from app.core.errors import AnalysisTimeout, InvalidInput
 from app.core.fluency import Fluency, measure_fluency
+from app.core.hub import resolve
 from app.core.lexicon import Lexicon, LexiconWord
 from app.core.memory_budget import MemoryBudget, analysis_mb, decoding_mb
-from app.core.memory_utils import MemoryTracker
+from app.core.memory_utils import MemoryTracker, force_cleanup
 from app.core.model_cache import ModelCache
 from app.core.phoneme_extractor import PhonemeExtractor
 from app.core.phonemes import CLASS_IDS
@@ -90,9 +91,13 @@ class AudioProcessingHandler:
     def load(self) -> None:
         """Load the models and warm up; takes a second. Without the model cache they are only tried.
 
+        The voice is loaded when it is needed; that it is there is seen to now, as a download takes its time.
+
         Raises:
-            ModelError: a model cannot be loaded.
+            ModelError: a model cannot be loaded, or the voice is nowhere to be found.
         """
+        if self._settings.tts_model is not None:
+            resolve(self._settings.tts_model, "TTS_MODEL")
         with self._cache.lease(PHONEME_MODEL, self._load) as models:
             models.extractor.warm_up()
             models.pitch.track(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32))
@@ -104,7 +109,8 @@ class AudioProcessingHandler:
 
     def release_unused(self) -> None:
         """Let go of what nobody has needed for a while."""
-        self._speech.synthesizer.unload_unused()
+        if self._speech.synthesizer.unload_unused():
+            force_cleanup()  # where no request comes, nobody else gives the memory back
 
     def close(self) -> None:
         """Let go of the models."""

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from io import SEEK_END
 from threading import Event
 from typing import BinaryIO
 
 from app.core.clip import FORMAT, MEDIA_TYPE, Clip
-from app.core.errors import InvalidInput, MemoryCritical, ModelError, TooLarge
+from app.core.errors import AnalysisTimeout, InvalidInput, MemoryCritical, TooLarge
 from app.core.lexicon import MAX_PHONEMES, Lexicon, LexiconWord
 from app.core.memory_budget import MemoryBudget
 from app.core.model_cache import ModelCache
@@ -98,13 +99,15 @@ class SpeechHandler:
             clip = self._say(phrases, 1.0, "reference_audio", cancelled)
         except (MemoryCritical, TooLarge):
             return None, ["There is no reference_audio: the service is short of memory."]
-        except ModelError as error:
-            _log.error("the voice cannot be used: %s", error.detail)
-            return None, ["There is no reference_audio: the voice cannot be loaded."]
+        except AnalysisTimeout:
+            raise
+        except Exception:
+            _log.exception("the voice failed")
+            return None, ["There is no reference_audio: the voice failed."]
         spoken = ReferenceAudio(FORMAT, clip.sample_rate, clip.voice, clip.seconds)
         if kind == "inline":
             return replace(spoken, clip=clip), []
-        clip_id = self._keep(clip.pieces(), MEDIA_TYPE)
+        clip_id = self._keep(clip.pieces(), clip.size, MEDIA_TYPE)
         if clip_id is None:
             return None, ["There is no reference_audio: the clip could not be kept in the temporary cache."]
         return replace(spoken, clip_id=clip_id), []
@@ -117,19 +120,20 @@ class SpeechHandler:
         """
         if self._clips is None:
             return None, []
+        size = file.seek(0, SEEK_END)
         file.seek(0)
-        clip_id = self._keep(file, MEDIA_TYPES.get(audio_format, _UNKNOWN))
+        clip_id = self._keep(file, size, MEDIA_TYPES.get(audio_format, _UNKNOWN))
         return clip_id, [] if clip_id else ["The recording could not be kept in the temporary cache."]
 
     def _say(self, phrases: Sequence[Phrase], speed: float, field: str, cancelled: Event) -> Clip:
         with self._budget.promise(self.synthesizer.memory_mb(phrases, speed), field=field):
             return self.synthesizer.synthesize(phrases, speed, cancelled)
 
-    def _keep(self, content: Content, media_type: str) -> str | None:
+    def _keep(self, content: Content, size: int, media_type: str) -> str | None:
         if self._clips is None:
             return None
         try:
-            return self._clips.put(content, media_type)
+            return self._clips.put(content, media_type, size=size)
         except OSError as error:
             _log.warning("a clip could not be kept: %s", error)
             return None

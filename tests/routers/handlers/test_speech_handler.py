@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -19,6 +20,7 @@ from app.core.results import AnalysisRequest, AnalysisResult, ReferenceKind, Spe
 from app.core.settings import Settings
 from app.core.temp_audio_cache import TempAudioCache
 from app.core.voice import Phrase
+from app.routers.handlers import audio_processing_handler
 from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 from tests.voice import encode, say
 
@@ -81,6 +83,20 @@ def test_a_url_leads_to_the_clip_and_the_upload_is_kept_too(
     assert upload[0].media_type == "audio/wav"
 
 
+def test_an_upload_larger_than_the_cache_drives_nothing_out(tmp_path: Path) -> None:
+    cache = TempAudioCache(tmp_path / "clips", max_age_seconds=60, max_bytes=200_000, max_files=10)
+    cache.open()
+    kept = cache.put(bytes(100_000), "audio/wav")
+    handler = AudioProcessingHandler(Settings(_env_file=None), clips=cache)
+    long = encode(np.random.default_rng(0).normal(0, 0.1, 10 * 16_000).astype(np.float32))
+    result = handler.analyze(AnalysisRequest(BytesIO(long), None, None, "id"), Event())
+    assert result.audio.clip_id is None
+    assert result.warnings == ["The recording could not be kept in the temporary cache."]
+    assert cache.find(kept)
+    handler.close()
+    cache.close()
+
+
 def fail_to_write(*_: object, **__: object) -> str:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -109,9 +125,14 @@ def test_a_voice_that_cannot_be_loaded_costs_the_clip_and_not_the_analysis(
     monkeypatch.setattr(caching._speech.synthesizer, "_make", fail)
     result = analyze(caching, "inline")
     assert result.reference_audio is None
-    assert result.warnings == ["There is no reference_audio: the voice cannot be loaded."]
+    assert result.warnings == ["There is no reference_audio: the voice failed."]
     with pytest.raises(ModelError):
         caching.synthesize(SpeechRequest("hello"), Event())
+
+
+def test_a_voice_that_is_nowhere_keeps_the_service_from_starting() -> None:
+    with pytest.raises(ModelError, match="TTS_MODEL '/no/such/voice'"):
+        AudioProcessingHandler(Settings(_env_file=None, tts_model="/no/such/voice")).load()
 
 
 def test_want_of_memory_costs_the_clip_and_not_the_analysis() -> None:
@@ -189,6 +210,21 @@ def test_the_voice_is_dropped_when_memory_is_short_and_loaded_again_when_needed(
     handler.release_unused()
     handler.synthesize(SpeechRequest("hello"), Event())
     assert handler.model_loads["tts"] == 3
+    handler.close()
+
+
+def test_an_unused_voice_gives_its_memory_back_though_no_request_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleanups: list[bool] = []
+    handler = AudioProcessingHandler(Settings(_env_file=None, tts_unload_seconds=0))
+    monkeypatch.setattr(
+        audio_processing_handler, "force_cleanup", lambda: cleanups.append("tts" in handler._cache.loaded)
+    )
+    handler.release_unused()
+    assert cleanups == []
+    handler.synthesize(SpeechRequest("hello"), Event())
+    handler.release_unused()
+    handler.release_unused()
+    assert cleanups == [False]
     handler.close()
 
 

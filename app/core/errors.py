@@ -63,10 +63,18 @@ class InvalidInput(ElocuteError):
 
 
 class RangeNotSatisfiable(ElocuteError):
-    """A part of a file is asked for that lies behind its end."""
+    """A part of a file is asked for that lies behind its end.
+
+    Attributes:
+        size: of the file in bytes.
+    """
 
     name = "range-not-satisfiable"
     title = "The file has no such part"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The file has {size} bytes.")
+        self.size = size
 
 
 class SilentAudio(InvalidInput):

@@ -12,7 +12,8 @@ from app.core.results import AnalysisRequest
 from app.core.settings import Settings
 from app.routers import openapi_examples, schemas
 from app.routers.deps import ServiceDep, require_api_key
-from app.routers.jobs import PiecesResponse, admitted, counted
+from app.routers.jobs import admitted, counted
+from app.routers.pieces import PiecesResponse
 from app.routers.submission import Submission, read_submission
 
 router = APIRouter(tags=["analysis"])
@@ -38,7 +39,7 @@ async def analyze(request: Request, service: ServiceDep) -> Response:
     answer = await counted(service, "/analyze", _answer(request, service))
     if answer.clip is None:
         return Response(answer.head, media_type="application/json")
-    return PiecesResponse(answer.pieces(), answer.length, "application/json")
+    return PiecesResponse(answer.pieces(), answer.length, {"Content-Type": "application/json"})
 
 
 async def _answer(request: Request, service: Service) -> schemas.Answer:

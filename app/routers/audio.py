@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
+from collections.abc import Iterator
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from app.core.temp_audio_cache import CachedAudio, TempAudioCache
 from app.routers import problems
-from app.routers.byte_ranges import ByteRange, RangeNotSatisfiable, parse_range
+from app.routers.byte_ranges import ByteRange, parse_range
 from app.routers.deps import ServiceDep
+from app.routers.pieces import PiecesResponse
 
 _PATH = "/audio/{id:path}"  # slashes too: else a name that ends in one would be redirected
 _PIECE_BYTES = 1 << 16
@@ -72,8 +72,12 @@ def _answer(id_: str, request: Request, cache: TempAudioCache | None) -> Respons
         headers["Content-Disposition"] = f'inline; filename="{audio.id}.{audio.extension}"'
         if request.method == "HEAD":
             return Response(headers={**headers, "Content-Length": str(audio.size)})
+        status, first, end = 200, 0, audio.size
+        if part is not None:
+            status, first, end = 206, part.first, part.last + 1
+            headers["Content-Range"] = part.content_range(audio.size)
         unless_streamed.pop_all()
-        return FileResponse(file, audio.size, part, headers)
+        return PiecesResponse(_pieces(file, first, end), end - first, headers, status_code=status, held=file)
 
 
 def _headers(audio: CachedAudio, seconds_left: float) -> dict[str, str]:
@@ -100,51 +104,27 @@ def _is_known(request: Request, headers: dict[str, str]) -> bool:
 
 
 def _wanted_part(request: Request, audio: CachedAudio, headers: dict[str, str]) -> ByteRange | None:
+    """The part that is asked for, None for the whole.
+
+    Raises:
+        RangeNotSatisfiable: it begins behind the end.
+    """
     ranges = ",".join(request.headers.getlist("range"))
     only_if = request.headers.get("if-range")
     if request.method != "GET" or (only_if is not None and only_if not in (headers["ETag"], headers["Last-Modified"])):
         return None
-    try:
-        return parse_range(ranges, audio.size)
-    except RangeNotSatisfiable:
-        raise HTTPException(
-            416, f"The audio has {audio.size} bytes.", {"Content-Range": f"bytes */{audio.size}"}
-        ) from None
+    return parse_range(ranges, audio.size)
 
 
-class FileResponse(Response):
-    """Sends an open file, or a part of it, and closes it whatever happens.
+def _pieces(file: BinaryIO, first: int, end: int) -> Iterator[bytes]:
+    """The bytes of a file from ``first`` to before ``end``.
 
-    Starlette's own one reads on threads of the default pool, where each leaves an arena of the heap behind. Clips are
-    small and were written just now: reading a piece of one from the page cache takes microseconds.
+    Starlette's FileResponse reads on threads of the default pool, where each leaves an arena of the heap behind. These
+    files are small and were written just now: reading a piece of one from the page cache takes microseconds.
     """
-
-    def __init__(self, file: BinaryIO, size: int, part: ByteRange | None, headers: dict[str, str]) -> None:
-        """Answer 206 where there is a part, else 200.
-
-        Args:
-            file: closed by the answer.
-            size: of the file in bytes.
-            part: to send.
-            headers: beside those that say what is sent.
-        """
-        self._file = file
-        self._position, self._end = (part.first, part.last + 1) if part else (0, size)
-        headers = {**headers, "Content-Length": str(self._end - self._position)}
-        if part:
-            headers["Content-Range"] = part.content_range(size)
-        super().__init__(None, 206 if part else 200, headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send it; what ``send`` raises as the client is gone ends it, too."""
-        with self._file:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while self._position < self._end:
-                length = min(_PIECE_BYTES, self._end - self._position)
-                piece = os.pread(self._file.fileno(), length, self._position)
-                if not piece:
-                    raise OSError("a file of the audio cache was cut short")  # the server ends the connection
-                self._position += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                await asyncio.sleep(0)  # a fast client is no reason to keep others waiting
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    for start in range(first, end, _PIECE_BYTES):
+        length = min(_PIECE_BYTES, end - start)
+        piece = os.pread(file.fileno(), length, start)
+        if len(piece) < length:
+            raise OSError("a file of the audio cache was cut short")  # the server ends the connection
+        yield piece

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from app.core.errors import RangeNotSatisfiable
+
 _BEYOND = 10**18  # larger than any file; no more digits than that are read
 _RANGE = re.compile(r"([0-9]*)-([0-9]*)", re.ASCII)
-
-
-class RangeNotSatisfiable(Exception):
-    """The range begins behind the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +61,14 @@ def parse_range(header: str, size: int) -> ByteRange | None:
     if last < first:
         return None
     if first >= size:
-        raise RangeNotSatisfiable
+        raise RangeNotSatisfiable(size)
     return ByteRange(first, min(last, size - 1))
 
 
 def _suffix(length: int, size: int) -> ByteRange | None:
     """The last bytes."""
     if not length:
-        raise RangeNotSatisfiable
+        raise RangeNotSatisfiable(size)
     return ByteRange(max(0, size - length), size - 1) if size else None  # all of nothing is the whole
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -12,8 +11,7 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Receive
 
 from app.core.inference_executor import Place
 from app.core.lifecycle import Service
@@ -22,12 +20,7 @@ from app.routers import problems
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
-
 _METER_STEP = 1 << 20  # bytes of a body of unknown length that are promised ahead
-
-_PATIENCE_SECONDS = 30.0
-_SLOWEST_BYTES = 32 * 1024  # a second: slower than a clip plays
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +89,6 @@ async def counted(service: Service, path: str, answer: Awaitable[T]) -> T:
         raise
     service.metrics.count(path, 200)
     return content
-
-
-class PiecesResponse(Response):
-    """An answer of known length, sent in pieces that are made as they go, so that it is never there twice.
-
-    While it is sent it holds what the pieces are made from, and no place in the queue: a client that takes it more
-    slowly than it could be played has its connection ended.
-    """
-
-    def __init__(self, pieces: Iterator[bytes | memoryview], length: int, media_type: str, **headers: str) -> None:
-        self.media_type = media_type
-        self.status_code = 200
-        self.background = None
-        self._pieces = pieces
-        self._seconds = _PATIENCE_SECONDS + length / _SLOWEST_BYTES
-        self.init_headers({"Content-Length": str(length), **headers})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send it."""
-        try:
-            async with asyncio.timeout(self._seconds):
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                for piece in self._pieces:
-                    # a copy, as what waits in the server's buffer would keep all that a view is of
-                    await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
-                    await asyncio.sleep(0)  # a fast client is no reason to keep others waiting
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            _log.warning("an answer was not taken within %.0f s", self._seconds)  # the server ends the connection
 
 
 def _announced_bytes(request: Request) -> int:

@@ -35,7 +35,6 @@ STATUS: dict[type[errors.ElocuteError], int] = {
 
 _NAMED: dict[int, type[errors.ElocuteError]] = {
     413: errors.TooLarge,
-    416: errors.RangeNotSatisfiable,
     422: errors.InvalidInput,
     500: errors.ElocuteError,
 }
@@ -123,6 +122,8 @@ def _headers(error: errors.ElocuteError) -> dict[str, str]:
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, errors.RangeNotSatisfiable):
+        return {"Content-Range": f"bytes */{error.size}"}
     return {}
 
 

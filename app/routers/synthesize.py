@@ -16,7 +16,8 @@ from app.core.lifecycle import Service
 from app.core.results import SpeechRequest
 from app.routers import openapi_examples
 from app.routers.deps import ServiceDep, require_api_key
-from app.routers.jobs import PiecesResponse, admitted, counted
+from app.routers.jobs import admitted, counted
+from app.routers.pieces import PiecesResponse
 from app.routers.submission import MAX_TEXT_CHARACTERS, OVERHEAD_BYTES, check_pronunciations, check_text
 
 MAX_BODY_BYTES = OVERHEAD_BYTES
@@ -60,8 +61,12 @@ async def synthesize(request: Request, service: ServiceDep) -> Response:
     `phonemes` are spoken as they are, also where they make no word: what `/analyze` heard can be played back.
     """
     clip = await counted(service, "/synthesize", _speak(request, service))
-    headers = {"Content-Disposition": 'inline; filename="speech.wav"', "Cache-Control": "no-store"}
-    return PiecesResponse(clip.pieces(), clip.size, MEDIA_TYPE, **headers)
+    headers = {
+        "Content-Type": MEDIA_TYPE,
+        "Content-Disposition": 'inline; filename="speech.wav"',
+        "Cache-Control": "no-store",
+    }
+    return PiecesResponse(clip.pieces(), clip.size, headers)
 
 
 async def _speak(request: Request, service: Service) -> Clip:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.routers.byte_ranges import ByteRange, RangeNotSatisfiable, parse_range
+from app.core.errors import RangeNotSatisfiable
+from app.routers.byte_ranges import ByteRange, parse_range
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ class AudioProcessingHandler:
             return [], []
         words = self._lexicon.words(request.text, request.pronunciations)
         speak = request.reference_audio != "none"
-        return words, self._speech.plan_reference(request.text, words) if speak else []
+        return words, self._speech.synthesizer.plan_text(request.text, words) if speak else []
 
     def _decode(self, audio: bytes | memoryview | BinaryIO) -> tuple[Recording, str | None, list[str]]:
         """Decode an upload, keep it where that is wanted, and close it, whatever comes of it.

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from app.core.clip import FORMAT, MEDIA_TYPE, Clip
 from app.core.errors import AnalysisTimeout, InvalidInput, MemoryCritical, TooLarge
-from app.core.lexicon import MAX_PHONEMES, Lexicon, LexiconWord
+from app.core.lexicon import MAX_PHONEMES, Lexicon
 from app.core.memory_budget import MemoryBudget
 from app.core.model_cache import ModelCache
 from app.core.pronunciation import parse_pronunciation
@@ -22,7 +22,7 @@ from app.core.speech_synthesizer import SpeechSynthesizer
 from app.core.temp_audio_cache import Content, TempAudioCache
 from app.core.voice import Phrase, load_voice, voice_memory
 
-MEDIA_TYPES = {
+_MEDIA_TYPES = {
     "WAV": "audio/wav", "FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg", "WEBM": "audio/webm",
     "MATROSKA": "audio/webm", "MP4": "audio/mp4", "AAC": "audio/aac",
 }  # fmt: skip
@@ -76,14 +76,6 @@ class SpeechHandler:
             raise InvalidInput(f"The phonemes cannot be said: {error}.", field="phonemes") from error
         return self._say(self.synthesizer.plan_phonemes(pronunciation, speed), speed, "phonemes", cancelled)
 
-    def plan_reference(self, text: str, words: Sequence[LexiconWord]) -> list[Phrase]:
-        """Make ready to say the text of an analysis.
-
-        Raises:
-            InvalidInput: it takes longer to say than a clip may be.
-        """
-        return self.synthesizer.plan_text(text, words)
-
     def reference(
         self, phrases: Sequence[Phrase], kind: ReferenceKind, cancelled: Event
     ) -> tuple[ReferenceAudio | None, list[str]]:
@@ -122,7 +114,7 @@ class SpeechHandler:
             return None, []
         size = file.seek(0, SEEK_END)
         file.seek(0)
-        clip_id = self._keep(file, size, MEDIA_TYPES.get(audio_format, _UNKNOWN))
+        clip_id = self._keep(file, size, _MEDIA_TYPES.get(audio_format, _UNKNOWN))
         return clip_id, [] if clip_id else ["The recording could not be kept in the temporary cache."]
 
     def _say(self, phrases: Sequence[Phrase], speed: float, field: str, cancelled: Event) -> Clip:

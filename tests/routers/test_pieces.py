@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from starlette.types import Message
 
-from app.routers import jobs
-from app.routers.jobs import PiecesResponse
+from app.routers import pieces
+from app.routers.pieces import PiecesResponse
 
 
 class Source:
@@ -30,11 +30,11 @@ async def receive() -> Message:
 def test_who_does_not_take_an_answer_holds_it_for_a_while_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(jobs, "_PATIENCE_SECONDS", 0.02)
-    monkeypatch.setattr(jobs, "_SLOWEST_BYTES", 1e9)
+    monkeypatch.setattr(pieces, "_PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(pieces, "_SLOWEST_BYTES", 1e9)
     source = Source()
     gone = weakref.ref(source)
-    response = PiecesResponse(source.pieces(), 100_000, "audio/wav")
+    response = PiecesResponse(source.pieces(), 100_000, {})
     del source
     sent: list[Message] = []
 
@@ -53,7 +53,7 @@ def test_who_does_not_take_an_answer_holds_it_for_a_while_only(
 
 def test_pieces_in_the_servers_buffer_keep_nothing_else() -> None:
     content = bytearray(3000)
-    response = PiecesResponse(iter([memoryview(content)[:1000], memoryview(content)[1000:]]), 3000, "audio/wav")
+    response = PiecesResponse(iter([memoryview(content)[:1000], memoryview(content)[1000:]]), 3000, {})
     buffer: list[bytes] = []
 
     async def send(message: Message) -> None:
@@ -79,7 +79,7 @@ def test_others_have_their_turn_between_the_pieces() -> None:
 
     async def both() -> None:
         other = asyncio.create_task(count())
-        await PiecesResponse(Source().pieces(), 100_000, "audio/wav")({"type": "http"}, receive, send)
+        await PiecesResponse(Source().pieces(), 100_000, {})({"type": "http"}, receive, send)
         other.cancel()
 
     asyncio.run(both())

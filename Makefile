@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data/speechocean762/train
-ENCODER ?= openai/whisper-base
-OUT ?= runs/acoustic
-## the second stage: recordings joined to up to 28 s, so that long ones are heard as well as short ones
-LONG := --epochs 4 --encoder-lr 4e-5 --head-lr 1e-4 --warmup-steps 30 --join-seconds 28
+BASE ?= openai/whisper-base
+FAST ?= openai/whisper-tiny.en
+OUT ?= runs
+## a model that has not heard the development speakers, for what is measured on them
+FOLD_MODEL ?= $(OUT)/models/base0
 
-.PHONY: help run test lint types unit train-acoustic eval-acoustic fit-scores tune-alignment tune-reading bench-corpus bench-voices bench soak clean
+.PHONY: help run test lint types unit train eval fit-scores tune-alignment tune-reading bench-corpus bench-robustness bench-rivals bench-voices bench soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /: /'
@@ -43,24 +44,30 @@ unit: $(VENV)/installed-dev
 	@echo "Running the tests ..."
 	@$(BIN)/python -m pytest
 
-train-acoustic: $(VENV)/installed-dev ## fine-tune the acoustic model: DATA=folder ENCODER=folder-or-id OUT=folder
-	$(BIN)/python -m training.train_acoustic --data $(DATA) --encoder $(ENCODER) --out $(OUT)/short
-	$(BIN)/python -m training.train_acoustic --data $(DATA) --encoder $(OUT)/short/model --out $(OUT)/long $(LONG)
+train: $(VENV)/installed-dev ## both models, those of the folds, calibration and report: DATA=folder BASE= FAST= Whispers
+	$(BIN)/python -m training --data $(DATA) --base $(BASE) --fast $(FAST) --out $(OUT) $(ARGS)
 
-eval-acoustic: $(VENV)/installed-dev ## phoneme error rate and correlations on the development speakers: DATA=folder
-	$(BIN)/python -m training.fit_scores --data $(DATA) $(ARGS)
+eval: $(VENV)/installed-dev ## score every speaker by the models of the folds, and report: DATA=folder OUT=folder
+	$(BIN)/python -m training.score_folds --data $(DATA) --models $(OUT)/models --out $(OUT)/scores/base-int8.npz
+	$(BIN)/python -m training.report --scores $(OUT)/scores/base-int8.npz --plot benchmarks/accuracy.png
 
-fit-scores: $(VENV)/installed-dev ## fit the score rules anew and write them: DATA=folder
-	$(BIN)/python -m training.fit_scores --data $(DATA) --write
+fit-scores: $(VENV)/installed-dev ## fit the rules for models without a head anew and write them: DATA=folder
+	$(BIN)/python -m training.fit_scores --data $(DATA) --model $(FOLD_MODEL) --write
 
 tune-alignment: $(VENV)/installed-dev ## compare alignment penalties: DATA=folder
-	$(BIN)/python -m training.tune_alignment --data $(DATA)
+	$(BIN)/python -m training.tune_alignment --data $(DATA) --model $(FOLD_MODEL) $(ARGS)
 
 tune-reading: $(VENV)/installed-dev ## compare the costs of changes in what was heard: DATA=folder
 	$(BIN)/python -m training.tune_reading --data $(DATA) $(ARGS)
 
 bench-corpus: $(VENV)/installed-dev ## every recording through a running service's HTTP: DATA=folder
 	$(BIN)/python -m benchmarks.corpus_over_http --data $(DATA) $(ARGS)
+
+bench-robustness: $(VENV)/installed-dev ## recordings that differ from their text: DATA=folder
+	$(BIN)/python -m benchmarks.robustness --data $(DATA) --model $(FOLD_MODEL) $(ARGS)
+
+bench-rivals: $(VENV)/installed-dev ## beside faster-whisper and pocketsphinx, if installed (see benchmarks/rivals.py)
+	$(BIN)/python -m benchmarks.rivals --plot benchmarks/rivals.png $(ARGS)
 
 bench-voices: $(VENV)/installed-dev ## voices compared, those that are installed (see benchmarks/voices.py)
 	$(BIN)/python -m benchmarks.voices --plot benchmarks/voices.png $(ARGS)

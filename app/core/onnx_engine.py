@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.acoustic_engine import BUILT_IN_MODEL, FramePosteriors
+from app.core.acoustic_engine import BUILT_IN_MODEL, FramePosteriors, energy_of_frames, head_folder
 from app.core.errors import ModelError
 from app.core.log_mel import LogMel
 from app.core.onnx_session import open_session
@@ -22,7 +22,7 @@ WEIGHT_LEVELS = 63
 
 
 class OnnxEngine:
-    """Runs ``graph.onnx`` with the weights of ``model.safetensors``, int8 in every linear layer but the last.
+    """Runs ``graph.onnx`` with the weights of ``model.safetensors``, int8 in every linear layer of the encoder.
 
     Weights are quantized as they are loaded, symmetric and for each output by itself; activations as they come
     (dynamic quantization). Nothing is kept between calls, whatever the lengths of the recordings.
@@ -47,12 +47,16 @@ class OnnxEngine:
             raise ModelError(f"{folder} holds no model of the built-in kind") from error
         self._log_mel = LogMel()
         self.name = f"{folder.name}-int8"
+        self.head_folder = head_folder(folder)
 
     def posteriors(self, waveform: NDArray[np.float32]) -> FramePosteriors:
         """Log-posteriors every 20 ms of ``(N,)`` samples at 16 kHz, N at least 400."""
-        mel = self._log_mel(waveform)[None]
-        log_probs, hidden = self._session.run(("log_probs", "hidden"), {"mel": mel})
-        return FramePosteriors(log_probs[0], hidden[0], self.frame_seconds)
+        mel = self._log_mel(waveform)
+        if self.head_folder is None:
+            (log_probs,) = self._session.run(("log_probs",), {"mel": mel[None]})
+            return FramePosteriors(log_probs[0], self.frame_seconds)
+        log_probs, frames = self._session.run(("log_probs", "frames"), {"mel": mel[None]})
+        return FramePosteriors(log_probs[0], self.frame_seconds, frames[0], energy_of_frames(mel))
 
 
 def usable_cores() -> int:
@@ -68,8 +72,10 @@ def _load_weights(path: Path) -> dict[str, NDArray[Any]]:
     weights: dict[str, NDArray[Any]] = {}
     with safe_open(path, framework="numpy") as tensors:
         for name in tensors.keys():  # noqa: SIM118 - no dict
+            if name.startswith("head."):
+                continue
             array = tensors.get_tensor(name).astype(np.float32)
-            if name == "ctc_head.weight":
+            if array.ndim == 2 and not name.startswith("encoder."):
                 weights[f"{name}.transposed"] = np.ascontiguousarray(array.T)
             elif array.ndim == 2 and "embed" not in name:
                 weights[f"{name}.int8"], weights[f"{name}.scale"] = quantize(array.T)

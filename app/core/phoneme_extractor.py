@@ -1,10 +1,11 @@
-"""Waveform -> frame posteriors, hidden states and the phonemes that were heard, for recordings of any length."""
+"""Waveform -> frame posteriors and the phonemes that were heard, for recordings of any length."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -49,6 +50,11 @@ class PhonemeExtractor:
         """The engine's."""
         return self._engine.memory_factor
 
+    @property
+    def head_folder(self) -> Path | None:
+        """Where the engine's scoring head is."""
+        return self._engine.head_folder
+
     def warm_up(self) -> None:
         """Run the model on short and long noise, so that the first request is as quick as the others."""
         noise = np.random.default_rng(0).normal(0, 0.01, 8 * SAMPLE_RATE).astype(np.float32)
@@ -56,7 +62,7 @@ class PhonemeExtractor:
             self._engine.posteriors(noise[: int(seconds * SAMPLE_RATE)])
 
     def extract(self, waveform: NDArray[np.float32], cancelled: Event | None = None) -> FramePosteriors:
-        """Posteriors and hidden states of a whole recording.
+        """Posteriors of a whole recording, and what the scoring head pools.
 
         A recording longer than the engine's window goes through overlapping windows; they are joined where both are
         surest of blank, so that no phoneme is cut or doubled.
@@ -71,27 +77,43 @@ class PhonemeExtractor:
         window = int(self._engine.window_seconds * SAMPLE_RATE)
         if len(waveform) <= window:
             return self._engine.posteriors(waveform)
-        log_probs: list[NDArray[np.float32]] = []
-        hidden: list[NDArray[np.float32]] = []
+        parts: list[FramePosteriors] = []
         done = 0  # frames that are final
         for start in window_starts(len(waveform), window, int(OVERLAP_SECONDS * SAMPLE_RATE)):
             if cancelled is not None and cancelled.is_set():
                 raise AnalysisTimeout("The analysis was stopped.")
             part = self._engine.posteriors(waveform[start : start + window])
-            offset = round(start / SAMPLE_RATE / part.frame_seconds)
-            skip = 0
-            if log_probs:
+            offset, length = round(start / SAMPLE_RATE / part.frame_seconds), len(part.log_probs)
+            if parts:
                 shared = done - offset  # frames at the start of this part that the last one has too
                 join = min(shared, round(OVERLAP_SECONDS / part.frame_seconds))
-                last = log_probs[-1]
-                cut = _quietest(last[len(last) - join :], part.log_probs[shared - join : shared])
-                keep = len(last) - join + cut
-                log_probs[-1], hidden[-1] = last[:keep], hidden[-1][:keep]
-                skip = shared - join + cut
-            log_probs.append(part.log_probs[skip:])
-            hidden.append(part.hidden[skip:])
-            done = offset + len(part.log_probs)
-        return FramePosteriors(np.concatenate(log_probs), np.concatenate(hidden), part.frame_seconds)
+                last = parts[-1]
+                kept = len(last.log_probs) - join
+                cut = _quietest(last.log_probs[kept:], part.log_probs[shared - join : shared])
+                parts[-1] = _between(last, 0, kept + cut)
+                part = _between(part, shared - join + cut, length)
+            parts.append(part)
+            done = offset + length
+        return _joined(parts)
+
+
+def _between(part: FramePosteriors, first: int, last: int) -> FramePosteriors:
+    """Some frames of a part."""
+    frames = None if part.frames is None else part.frames[first:last]
+    energy = None if part.energy is None else part.energy[first:last]
+    return FramePosteriors(part.log_probs[first:last], part.frame_seconds, frames, energy)
+
+
+def _joined(parts: Sequence[FramePosteriors]) -> FramePosteriors:
+    """One part after the other."""
+    frames = [part.frames for part in parts if part.frames is not None]
+    energy = [part.energy for part in parts if part.energy is not None]
+    return FramePosteriors(
+        np.concatenate([part.log_probs for part in parts]),
+        parts[0].frame_seconds,
+        np.concatenate(frames) if frames else None,
+        np.concatenate(energy) if energy else None,
+    )
 
 
 def window_starts(samples: int, window: int, overlap: int) -> Iterator[int]:

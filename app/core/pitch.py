@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.core.audio import SAMPLE_RATE
+from app.core.acoustic_engine import SAMPLE_RATE
 from app.core.errors import ModelError
 from app.core.onnx_session import open_session
 
@@ -49,6 +49,18 @@ class PitchContour:
             return None
         low, high = np.percentile(self.hz, (5, 95))
         return float(12 * np.log2(high / low))
+
+
+def pitch_of_frames(contour: PitchContour, frames: int, frame_seconds: float) -> NDArray[np.float32]:
+    """The pitch in an acoustic model's frames: ``(frames, 2)``, octaves above the contour's median, and 1 if voiced."""
+    result = np.zeros((frames, 2), np.float32)
+    if contour.hz.size:
+        index = np.minimum((contour.times / frame_seconds).astype(np.int64), frames - 1)
+        octaves = np.log2(contour.hz / np.median(contour.hz))
+        count = np.bincount(index, minlength=frames)
+        result[:, 0] = np.bincount(index, weights=octaves, minlength=frames) / np.maximum(count, 1)
+        result[:, 1] = count > 0
+    return result
 
 
 class PitchTracker:

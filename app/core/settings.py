@@ -17,9 +17,6 @@ from app.core.memory_config import ENV_FILE, MemorySettings
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
-_LATER = frozenset(("USE_FAST_MODELS",))
-"""Names that the service promises but that this version does nothing with."""
-
 _PREFIXES = (
     "AUDIO_CACHE_",
     "ELOCUTE_",
@@ -28,6 +25,7 @@ _PREFIXES = (
     "MALLOC_",
     "MAX_",
     "MEMORY_",
+    "MISPRONOUNCED_",
     "ONEDNN_",
     "PHONEME_",
     "TTS_",
@@ -92,6 +90,17 @@ class Settings(MemorySettings):
         None, min_length=1, description="A folder or a Hugging Face id of a phoneme model; unset for the built-in one."
     )
     use_quantization: bool = Field(True, description="Use int8 weights where the model and the processor have them.")
+    use_fast_models: bool = Field(
+        False, description="Use the smaller built-in model: quicker and leaner, and a little less accurate."
+    )
+    mispronounced_below: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="Phoneme score below which a word is called mispronounced; unset for the model's own, at which 5 % "
+        "of well-pronounced words are.",
+    )
     enable_model_cache: bool = Field(
         True, description="Keep the models between requests; false loads them anew for each one, for debugging only."
     )
@@ -156,9 +165,7 @@ def env_file_warnings(path: str | Path = ENV_FILE) -> list[str]:
         name = written.upper()
         if name in known:
             continue
-        if name in _LATER:
-            warnings.append(f"{path}: {written} is not used by this version")
-        elif close := difflib.get_close_matches(name, sorted(known | _LATER), n=1, cutoff=0.75):
+        if close := difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75):
             warnings.append(f"{path}: {written} is no setting; did you mean {close[0]}?")
         elif name.startswith(_PREFIXES):
             warnings.append(f"{path}: {written} is no setting and does nothing")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.core.pronunciation_scorer import SpokenText
 
 NOTHING, ALL = 0.25, 0.45
 """Agreement at which nothing of a text counts as found, and all of it. Of 400 readings in the training corpus, by
@@ -33,3 +37,16 @@ def text_found(heard: Sequence[str], expected: Sequence[str]) -> float:
     agreement = Levenshtein.normalized_similarity(heard, expected)
     missing = 1.0 - min(1.0, max(0.0, (agreement - NOTHING) / (ALL - NOTHING)))
     return 1.0 - missing * min(1.0, max(0.0, (len(expected) - SHORT) / (LONG - SHORT)))
+
+
+def text_found_in(spoken: SpokenText) -> float:
+    """How much of the words that were found is in a recording, by its free decode without what was inserted."""
+    from app.core.pronunciation_scorer import chosen_pronunciation, seconds_of
+
+    insertions = [seconds_of(filler, spoken) for filler in spoken.alignment.fillers]
+    heard = [
+        h.phoneme for h in spoken.heard if not any(start <= (h.start + h.end) / 2 < end for start, end in insertions)
+    ]
+    pairs = zip(spoken.words, spoken.alignment.words, strict=True)
+    said = [chosen_pronunciation(word, aligned) for word, aligned in pairs if aligned is not None]
+    return text_found(heard, [phoneme for pronunciation in said for phoneme in pronunciation.phonemes])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.acoustic_engine import BUILT_IN_MODEL, FramePosteriors
+from app.core.acoustic_engine import BUILT_IN_MODEL, FramePosteriors, energy_of_frames, head_folder
 from app.core.errors import ModelError
 from app.core.log_mel import LogMel
 
@@ -20,6 +20,7 @@ class TorchEngine:
 
     Args:
         folder: with config.json and model.safetensors.
+        bfloat16: whether to use it; None for where it is fast.
 
     Raises:
         ModelError: the folder has no such model.
@@ -28,19 +29,21 @@ class TorchEngine:
     window_seconds = 30.0
     memory_factor = 1.6
 
-    def __init__(self, folder: Path = BUILT_IN_MODEL) -> None:
+    def __init__(self, folder: Path = BUILT_IN_MODEL, *, bfloat16: bool | None = None) -> None:
         import torch
 
-        from app.core.acoustic_model import ElocuteForCTC
+        from app.core.acoustic_model import ElocuteForCTC, ElocuteForScoring
 
+        self.head_folder = head_folder(folder)
+        kind = ElocuteForScoring if self.head_folder else ElocuteForCTC
         try:
             with quiet_loading():
-                model = ElocuteForCTC.from_pretrained(folder, dtype=torch.float32)
+                model = kind.from_pretrained(folder, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise ModelError(f"{folder} holds no model of the built-in kind") from error
         model.eval().requires_grad_(requires_grad=False)
-        self._autocast = has_bfloat16()
-        self._model = model
+        self._autocast = has_bfloat16() if bfloat16 is None else bfloat16
+        self._model: Any = model
         self._log_mel = LogMel()
         self.frame_seconds = 0.02
         self.name = f"{Path(folder).name}-{'bf16' if self._autocast else 'fp32'}"
@@ -49,14 +52,14 @@ class TorchEngine:
         """Log-posteriors every 20 ms of ``(N,)`` samples at 16 kHz, N at least 400."""
         import torch
 
-        features = torch.from_numpy(self._log_mel(waveform))[None]
+        mel = self._log_mel(waveform)
+        frames = None
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._autocast):
-            output = self._model(features)
-        return FramePosteriors(
-            log_probs=output.logits[0].float().log_softmax(-1).numpy(),
-            hidden=output.hidden_states[-1][0].float().numpy(),
-            frame_seconds=self.frame_seconds,
-        )
+            output = self._model(torch.from_numpy(mel)[None])
+            if self.head_folder is not None:
+                frames = self._model.projection(output.hidden_states)[0].float().numpy()
+        log_probs = output.logits[0].float().log_softmax(-1).numpy()
+        return FramePosteriors(log_probs, self.frame_seconds, frames, energy_of_frames(mel))
 
 
 @contextlib.contextmanager

@@ -33,10 +33,10 @@ class Penalties:
         filler_frame: for each frame of such a stretch in which a phoneme is heard.
     """
 
-    skip_word: float = 8.0
-    skip_phoneme: float = 5.0
-    enter_filler: float = 3.0
-    filler_frame: float = 0.5
+    skip_word: float = 6.0
+    skip_phoneme: float = 3.0
+    enter_filler: float = 2.0
+    filler_frame: float = 0.3
 
 
 def count_states(words: Sequence[Sequence[Sized]], kept: int) -> int:

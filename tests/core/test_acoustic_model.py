@@ -10,8 +10,8 @@ import torch
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from app.core.acoustic_engine import BUILT_IN_MODEL
-from app.core.acoustic_model import ElocuteConfig, ElocuteForCTC
+from app.core.acoustic_engine import BUILT_IN_MODEL, FAST_MODEL
+from app.core.acoustic_model import ElocuteConfig, ElocuteForCTC, ElocuteForScoring
 from app.core.phonemes import CLASSES
 
 SIZE: dict[str, Any] = {
@@ -65,12 +65,17 @@ def test_it_is_saved_and_loaded_as_any_model_of_transformers(model: ElocuteForCT
     assert again.config.phonemes == list(CLASSES)
 
 
-def test_the_committed_model_is_whole_and_small() -> None:
-    loaded: Any = ElocuteForCTC.from_pretrained(BUILT_IN_MODEL, output_loading_info=True)
+@pytest.mark.parametrize(("folder", "millions"), [(BUILT_IN_MODEL, 23), (FAST_MODEL, 10.6)])
+def test_the_committed_models_are_whole_and_small(folder: Path, millions: float) -> None:
+    loaded: Any = ElocuteForScoring.from_pretrained(folder, output_loading_info=True)
     model, info = loaded
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     assert model.config.vocab_size == len(CLASSES) == 40
-    assert 20e6 < sum(p.numel() for p in model.parameters()) < 21e6
-    assert (BUILT_IN_MODEL / "model.safetensors").stat().st_size < 42e6
-    assert (BUILT_IN_MODEL / "README.md").is_file()
+    assert sum(p.numel() for p in model.parameters()) < millions * 1e6
+    assert (folder / "README.md").is_file()
+
+
+def test_the_committed_models_take_80_mb_together() -> None:
+    files = [file for folder in (BUILT_IN_MODEL, FAST_MODEL) for file in folder.iterdir()]
+    assert sum(file.stat().st_size for file in files) < 80e6

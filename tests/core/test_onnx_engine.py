@@ -25,7 +25,9 @@ def test_it_says_what_full_precision_says() -> None:
     waveform = say("She bought seven green apples from the market.")
     ours, theirs = OnnxEngine().posteriors(waveform), TorchEngine().posteriors(waveform)
     assert ours.log_probs.shape == theirs.log_probs.shape
-    assert ours.hidden.shape == theirs.hidden.shape
+    assert ours.frames is not None
+    assert theirs.frames is not None
+    assert ours.frames.shape == theirs.frames.shape
     distance = np.abs(np.exp(ours.log_probs) - np.exp(theirs.log_probs)).sum(axis=1).mean()
     assert distance < 0.03
     assert np.allclose(np.exp(ours.log_probs).sum(axis=1), 1, atol=1e-4)

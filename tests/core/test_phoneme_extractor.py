@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,11 +23,12 @@ FRAME = RATE // 50
 
 
 class EchoEngine:
-    """Says in each frame the class whose number the samples hold, and keeps the samples as its hidden state."""
+    """Says in each frame the class whose number the samples hold, and keeps the samples as its frames and energy."""
 
     name = "echo"
     window_seconds = 6.0
     memory_factor = 1.0
+    head_folder: Path | None = None
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -36,7 +38,7 @@ class EchoEngine:
         labels = waveform[: len(waveform) // FRAME * FRAME : FRAME]
         log_probs = np.full((len(labels), len(CLASSES)), -9.0, dtype=np.float32)
         log_probs[np.arange(len(labels)), labels.astype(int) % len(CLASSES)] = -0.01
-        return FramePosteriors(log_probs, labels[:, None].copy(), 0.02)
+        return FramePosteriors(log_probs, 0.02, labels[:, None].copy(), labels.copy())
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ def test_joined_windows_are_what_one_window_would_be(seconds: float) -> None:
     count = round(seconds * 50)
     waveform = np.repeat(np.arange(count, dtype=np.float32), FRAME)
     joined = PhonemeExtractor(engine).extract(waveform)
-    assert joined.hidden[:, 0].tolist() == list(range(count))
+    assert joined.frames is not None
+    assert joined.energy is not None
+    assert joined.frames[:, 0].tolist() == joined.energy.tolist() == list(range(count))
     assert len(joined.log_probs) == count
     assert max(engine.calls) <= 6 * RATE
 
@@ -82,11 +86,11 @@ def test_the_free_decode_collapses_repeats_and_leaves_out_blank() -> None:
     labels = [0, 5, 5, 0, 0, 5, 7, 0]
     log_probs = np.full((len(labels), len(CLASSES)), np.log(0.001), dtype=np.float32)
     log_probs[np.arange(len(labels)), labels] = np.log(0.9)
-    heard = free_decode(FramePosteriors(log_probs, np.zeros((8, 1), np.float32), 0.02))
+    heard = free_decode(FramePosteriors(log_probs, 0.02))
     assert [h.phoneme for h in heard] == [CLASSES[5], CLASSES[5], CLASSES[7]]
     assert all(h.probability == pytest.approx(0.9, abs=1e-3) for h in heard)
     assert all(a.end <= b.start for a, b in pairwise(heard))
-    assert free_decode(FramePosteriors(log_probs[:0], np.zeros((0, 1), np.float32), 0.02)) == []
+    assert free_decode(FramePosteriors(log_probs[:0], 0.02)) == []
 
 
 def test_a_long_recording_is_heard_as_its_parts_are(engine: AcousticEngine) -> None:

@@ -96,14 +96,13 @@ def test_the_folder_of_the_audio_cache_may_be_in_the_home_folder(monkeypatch: py
 
 
 def test_names_of_the_file_that_do_nothing_are_told() -> None:
-    names = (
-        "MAX_UPLAOD_MB USE_FAST_MODELS MAX_FUN PATH_TO_MY_SHOP port HOST MALLOC_TRIM_THRESHOLD_ MALLOC_CHECK ONEDNN_ISA"
-    )
+    names = "MAX_UPLAOD_MB USE_FAST_MODELS USE_FASTER MAX_FUN PATH_TO_MY_SHOP port HOST MALLOC_TRIM_THRESHOLD_"
+    names += " MALLOC_CHECK ONEDNN_ISA"
     lines = [f"{name}=1" for name in names.split()]
     Path(".env").write_text("\n".join([*lines, "BROKEN LINE", ""]), encoding="utf-8")
     assert env_file_warnings() == [
         ".env: MAX_UPLAOD_MB is no setting; did you mean MAX_UPLOAD_MB?",
-        ".env: USE_FAST_MODELS is not used by this version",
+        ".env: USE_FASTER is no setting and does nothing",
         ".env: MAX_FUN is no setting and does nothing",
         ".env: MALLOC_TRIM_THRESHOLD_ is no setting; did you mean MALLOC_TRIM_THRESHOLD_KB?",
         ".env: MALLOC_CHECK is no setting and does nothing",

@@ -1,95 +1,212 @@
-"""The commands that made the model, on data that the test makes: a few sentences and a Whisper of no size."""
+"""The command that makes the model, on data that the test makes: a few sentences and a Whisper of no size."""
 
 from __future__ import annotations
 
 import json
-import random
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import WhisperConfig, WhisperModel
 
-from app.core.lexicon import Lexicon
+from app.core.acoustic_engine import AcousticEngine
+from app.core.alignment import Penalties, align
+from app.core.head_scorer import CALIBRATION_FILE, HeadScorer
+from app.core.onnx_engine import OnnxEngine
+from app.core.phonemes import CLASS_IDS, CLASSES
+from app.core.pitch import PitchTracker
+from app.core.pronunciation_scorer import SpokenText
+from app.core.rule_scorer import RuleScorer
+from app.core.score_rules import load_rules
 from app.core.torch_engine import TorchEngine
-from tests.voice import RATE, say
-from training.acoustic_batches import WILDCARD, Batch, join_items, plan_batches, target_classes, wildcard_ctc_loss
-from training.corpus import Utterance, load_audio, load_corpus, split_by_speaker
-from training.phoneme_errors import greedy_classes, phoneme_error_rate
-from training.train_acoustic import Recipe, train
+from tests.training.corpora import TEXTS, make_corpus, make_whisper
+from tests.voice import say
+from training import train_model
+from training.calibrate import NEUTRAL, to_json
+from training.corpus import fold_of_speakers, load_audio, load_corpus, split_by_speaker
+from training.export_graph import export_graph, export_head
+from training.listening import corpus_words, listen
+from training.train_model import train
+from training.trainer import Recipe, Trainer
 
-TEXTS = ["we call it bear", "she sells apples", "turn right here", "my brother works", "green leaves", "a good day"]
+RECIPE = Recipe(
+    acoustic_epochs=8,
+    joint_epochs=3,
+    encoder_lr=1e-2,
+    ctc_head_lr=1e-1,
+    head_lr=1e-2,
+    warmup_steps=1,
+    head_width=8,
+    head_layers=1,
+    head_members=2,
+)
+HELD = 4  # the fold of two speakers; the others have one each
+
+
+class Stop(Exception):
+    """In the middle of a run."""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus folder of six speakers, in the layout of the real one."""
-    folder = tmp_path_factory.mktemp("corpus")
-    (folder / "audio").mkdir()
-    lexicon, lines = Lexicon(), []
-    for number, text in enumerate(TEXTS):
-        words = []
-        for word in lexicon.words(text):
-            said = word.pronunciations[0]
-            phones = [p + ("" if s is None else str(s)) for p, s in zip(said.phonemes, said.stresses, strict=True)]
-            scores = [2.0] * (len(phones) - 1) + [0.2]
-            words.append(
-                {
-                    "text": word.text,
-                    "phones": phones,
-                    "phone_accuracy": scores,
-                    "accuracy": 9.0,
-                    "stress": 10.0,
-                    "total": 9.0,
-                }
-            )
-        kinds = {"accuracy": 9.0, "completeness": 10.0, "fluency": 8.0, "prosodic": 8.0, "total": 8.5}
-        record = {
-            "utterance": f"{number:05d}",
-            "speaker": str(number),
-            "age": 8 + 4 * number,
-            "text": text,
-            "words": words,
-        }
-        lines.append(json.dumps(record | kinds))
-        soundfile.write(folder / "audio" / f"{number:05d}.flac", say(text), RATE)
-    (folder / "labels.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+    return make_corpus(tmp_path_factory.mktemp("data") / "corpus")
 
 
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whisper")
-    config = WhisperConfig(
-        d_model=16, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=32, decoder_layers=1,
-        decoder_attention_heads=2, decoder_ffn_dim=32, vocab_size=64, pad_token_id=0, bos_token_id=0, eos_token_id=0,
-        decoder_start_token_id=0, suppress_tokens=None, begin_suppress_tokens=None,
-    )  # fmt: skip
-    WhisperModel(config).save_pretrained(folder)
+    return make_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, whisper: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Train, and the rows of the log."""
+
+    def run(out: Path, recipe: Recipe = RECIPE, **given: Any) -> list[dict[str, Any]]:
+        train(recipe, data=data, encoder=str(whisper), out=out, pitch=data / "pitch.npz", **given)
+        return rows_of(out)
+
+    return run
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run."""
+    out = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.trainer.SAVE_SECONDS", -1)
+        run(out, fold=HELD)
+    return out
+
+
+def test_the_loss_falls(trained: Path) -> None:
+    rows = rows_of(trained)
+    assert [row["epoch"] for row in rows] == list(range(1, 12))
+    assert [row["joint"] for row in rows] == [False] * 8 + [True] * 3
+    losses = [row["loss"] for row in rows]
+    assert max(losses[6:8]) < 0.95 * losses[0], "even here, where every epoch is distorted in another way"
+    assert losses[10] < 0.8 * losses[8]
+
+
+def test_the_speakers_held_out_are_scored(trained: Path, data: Path) -> None:
+    corpus = load_corpus(data)
+    folds = fold_of_speakers(corpus)
+    held = [u for u in corpus if folds[u.speaker] == HELD]
+    with np.load(trained / "held.npz") as stored:
+        table = dict(stored)
+    assert table["names"].tolist() == [u.utterance for u in held]
+    assert table["per"][1] == sum(len(u.phoneme_ids) for u in held)
+    assert np.isfinite(table["word"]).all()
+    assert table["word"].shape == table["word_expert"].shape == (sum(len(u.words) for u in held), 3)
+    for number, utterance in enumerate(held):
+        experts = table["phoneme_expert"][table["phoneme_of"] == number]
+        assert experts == pytest.approx(np.array(utterance.phoneme_scores) / 2)
+        scores = [utterance.scores[kind] for kind in ("accuracy", "fluency", "prosodic", "total")]
+        assert table["sentence_expert"][table["sentence_of"] == number][0] == pytest.approx(np.array(scores) / 10)
+
+
+def test_an_interrupted_run_goes_on_and_a_finished_one_has_nothing_to_do(
+    run: Callable[..., list[dict[str, Any]]], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainer.SAVE_SECONDS", -1)
+    save = Trainer.save
+
+    def save_and_stop(trainer: Trainer) -> None:
+        save(trainer)
+        if trainer.epoch == 2:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", save_and_stop)
+        with pytest.raises(Stop):
+            run(tmp_path, fold=HELD)
+    assert len(rows_of(tmp_path)) == 2
+    assert not (tmp_path / "model").exists()
+    rows = run(tmp_path, fold=HELD)
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in rows_of(trained)], rel=1e-3)
+    assert run(tmp_path, fold=HELD) == rows
+    assert not (tmp_path / "checkpoint.part").exists()
+
+
+def test_another_recipe_is_refused(run: Callable[..., Any], trained: Path) -> None:
+    with pytest.raises(ValueError, match="another recipe"):
+        run(trained, replace(RECIPE, joint_epochs=4), fold=HELD)
+
+
+def test_a_trained_model_teaches_another(
+    run: Callable[..., list[dict[str, Any]]], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainer.SAVE_SECONDS", -1)
+    recipe = replace(RECIPE, acoustic_epochs=4, joint_epochs=2)
+    rows = run(tmp_path, recipe, teacher=trained / "model")
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    assert rows[3]["loss"] < rows[0]["loss"]
+    assert run(tmp_path, recipe, teacher=trained / "model") == rows, "its bridge is in the checkpoint too"
+    assert not (tmp_path / "held.npz").exists(), "nobody was held out"
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> Path:
+    """A model with all that the service wants."""
+    folder = trained / "model"
+    export_graph(folder)
+    export_head(folder)
+    (folder / CALIBRATION_FILE).write_text(json.dumps(to_json(NEUTRAL)), encoding="utf-8")
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-def test_training_learns_is_resumed_and_its_model_serves(
-    data: Path, whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def hear_all_words(engine: AcousticEngine, data: Path) -> SpokenText:
+    """A recording of the corpus in which no word is taken for an omission, little as the model knows."""
+    utterance = load_corpus(data)[0]
+    (clip,) = load_audio([utterance])
+    waveform = clip.astype(np.float32) / 32768.0
+    spoken = listen(engine, waveform, corpus_words(utterance), PitchTracker().track(waveform))
+    words = [[[CLASS_IDS[p] for p in c.phonemes] for c in word.pronunciations] for word in spoken.words]
+    return replace(spoken, alignment=align(spoken.posteriors.log_probs, words, Penalties(1e4, 0, 1e5, 0)))
+
+
+@pytest.mark.filterwarnings(  # PyTorch's exporter, of itself, and of the one name that several axes share
+    "ignore:.isinstance.treespec, LeafSpec:FutureWarning", "ignore:# The axis name:UserWarning"
+)
+def test_the_model_serves(model: Path, data: Path) -> None:
+    scorer = HeadScorer(model, RuleScorer(load_rules()))
+    engines = (TorchEngine(model, bfloat16=False), OnnxEngine(model))
+    for engine in engines:
+        posteriors = engine.posteriors(say(TEXTS[0]))
+        assert posteriors.log_probs.shape[1] == len(CLASSES)
+        assert posteriors.frames is not None
+        assert len(posteriors.frames) == len(posteriors.log_probs)
+        assert engine.head_folder == model
+        spoken = hear_all_words(engine, data)
+        words, sentence = scorer.score(spoken)
+        assert [word.word for word in words if word.error_type != "insertion"] == [w.text for w in spoken.words]
+        assert all(word.error_type != "omission" for word in words)
+        scores = [p.score for word in words for p in word.phonemes]
+        assert 0 <= min(scores) < max(scores) <= 100
+        assert sentence.completeness == 100
+    theirs, ours = (scorer.outputs(hear_all_words(engine, data)) for engine in engines)
+    assert ours.sentence == pytest.approx(theirs.sentence, abs=0.1), "int8 is near full precision"
+
+
+def test_the_command_takes_every_field_of_the_recipe(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("training.train_acoustic.split_by_speaker", lambda corpus: (corpus[:4], corpus[4:]))
-    recipe = Recipe(epochs=2, batch_seconds=8.0, intermediate_layer=1, warmup_steps=2, join_seconds=6.0)
-    folder = train(data, str(whisper), tmp_path / "run", recipe)
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in log] == [1, 2]
-    assert log[1]["loss"] < log[0]["loss"]
-    assert train(data, str(whisper), tmp_path / "run", recipe) == folder  # nothing left to do
-    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
-    with pytest.raises(ValueError, match="another recipe"):
-        train(data, str(whisper), tmp_path / "run", Recipe(epochs=3))
-    posteriors = TorchEngine(folder).posteriors(say(TEXTS[0]))
-    assert posteriors.log_probs.shape[1] == 40
-    assert posteriors.hidden.shape[1] == 16
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(train_model, "train", lambda recipe, **others: given.update(others, recipe=recipe))
+    monkeypatch.setattr(
+        sys, "argv", ["train_model", "--data", str(data), "--encoder", "e", "--out", str(tmp_path), "--head-lr", "0.5"]
+    )
+    train_model.main()
+    assert given["recipe"] == Recipe(head_lr=0.5)
+    assert (given["data"], given["encoder"], given["out"]) == (data, "e", tmp_path)
+    assert given["teacher"] is given["speech"] is given["fold"] is None
 
 
 def test_the_split_shares_no_speaker(data: Path) -> None:
@@ -100,64 +217,3 @@ def test_the_split_shares_no_speaker(data: Path) -> None:
     again = split_by_speaker(list(reversed(corpus)), dev_speakers=2)[1]
     assert {u.utterance for u in again} == {u.utterance for u in dev}
     assert len(load_audio(dev)) == len(dev)
-
-
-def test_a_phoneme_the_experts_heard_as_wrong_is_a_wildcard(data: Path) -> None:
-    utterance = load_corpus(data)[0]
-    targets = target_classes(utterance, 0.5)
-    assert targets.count(WILDCARD) == len(utterance.words)
-    assert target_classes(utterance, 0.0) == utterance.phoneme_ids
-
-
-def batch_of(targets: list[list[int]]) -> Batch:
-    return Batch(
-        features=torch.zeros(0),
-        lengths=torch.zeros(0),
-        targets=torch.tensor([t for target in targets for t in target]),
-        target_lengths=torch.tensor([len(target) for target in targets]),
-    )
-
-
-def test_without_wildcards_the_loss_is_plain_ctc() -> None:
-    torch.manual_seed(0)
-    log_probs = torch.randn(2, 20, 40).log_softmax(-1)
-    lengths, batch = torch.tensor([20, 15]), batch_of([[1, 2, 2], [5, 7]])
-    plain = torch.nn.functional.ctc_loss(
-        log_probs.transpose(0, 1), batch.targets, lengths, batch.target_lengths, reduction="none"
-    )
-    expected = (plain / batch.target_lengths).mean()
-    assert wildcard_ctc_loss(log_probs, lengths, batch).item() == pytest.approx(expected.item(), rel=1e-4)
-
-
-def test_a_wildcard_costs_little_whatever_is_there() -> None:
-    frames = [1, 0, 9, 0, 3, 0]
-    logits = torch.full((1, 6, 40), -8.0)
-    logits[0, torch.arange(6), torch.tensor(frames)] = 4.0
-    log_probs, lengths = logits.log_softmax(-1), torch.tensor([6])
-    wrong = wildcard_ctc_loss(log_probs, lengths, batch_of([[1, 2, 3]]))
-    wild = wildcard_ctc_loss(log_probs, lengths, batch_of([[1, WILDCARD, 3]]))
-    right = wildcard_ctc_loss(log_probs, lengths, batch_of([[1, 9, 3]]))
-    assert right < 0.1
-    assert wild < 1.0 < wrong
-
-
-@given(st.lists(st.floats(0.3, 20), min_size=1, max_size=60), st.sampled_from([0.0, 10.0, 28.0]), st.integers(0, 99))
-def test_every_recording_is_in_one_item_and_one_batch(durations: list[float], longest: float, seed: int) -> None:
-    rng = random.Random(seed)
-    items = join_items(durations, longest, rng)
-    assert sorted(i for item in items for i in item) == list(range(len(durations)))
-    lengths = [sum(durations[i] for i in item) for item in items]
-    assert all(len(item) == 1 or length <= longest + 1e-6 for item, length in zip(items, lengths, strict=True))
-    batches = plan_batches(lengths, 40.0, rng)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(items)))
-    assert all(len(b) == 1 or max(lengths[i] for i in b) * len(b) <= 40.0 + 1e-6 for b in batches)
-
-
-def test_the_error_rate_counts_edits() -> None:
-    word = {"phones": ["K", "AE1", "T"], "phone_accuracy": [2, 2, 2]}
-    utterance = Utterance("u", "s", 9, "cat", {}, [word], Path("none.flac"))
-    ids = utterance.phoneme_ids
-    assert phoneme_error_rate([utterance], [ids]) == 0
-    assert phoneme_error_rate([utterance], [ids[:2]]) == pytest.approx(1 / 3)
-    assert greedy_classes([0, 4, 4, 0, 4, 5, 5, 0]) == [4, 4, 5]
-    assert np.isfinite(utterance.phoneme_scores).all()

@@ -16,12 +16,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from app.core.acoustic_engine import FramePosteriors, load_engine
+from app.core.acoustic_engine import AcousticEngine, FramePosteriors, load_engine
 from app.core.alignment import align, alignment_mb
 from app.core.audio import SAMPLE_RATE, Recording, decode_recording
 from app.core.clip import Clip
 from app.core.errors import AnalysisTimeout, InvalidInput
 from app.core.fluency import Fluency, measure_fluency
+from app.core.head_scorer import HeadScorer
 from app.core.hub import resolve
 from app.core.lexicon import Lexicon, LexiconWord
 from app.core.memory_budget import MemoryBudget, analysis_mb, decoding_mb
@@ -30,7 +31,7 @@ from app.core.model_cache import ModelCache
 from app.core.phoneme_extractor import PhonemeExtractor
 from app.core.phonemes import CLASS_IDS
 from app.core.pitch import PitchTracker
-from app.core.pronunciation_scorer import PronunciationScorer, RuleScorer, SpokenText
+from app.core.pronunciation_scorer import PronunciationScorer, SpokenText
 from app.core.results import (
     AnalysisRequest,
     AnalysisResult,
@@ -44,6 +45,7 @@ from app.core.results import (
     Timings,
     Word,
 )
+from app.core.rule_scorer import RuleScorer
 from app.core.score_rules import load_rules
 from app.core.settings import Settings
 from app.core.temp_audio_cache import TempAudioCache
@@ -218,11 +220,14 @@ class AudioProcessingHandler:
 
     def _load(self) -> _Models:
         settings = self._settings
-        return _Models(
-            PhonemeExtractor(load_engine(settings.phoneme_model, quantized=settings.use_quantization)),
-            PitchTracker(),
-            RuleScorer(load_rules()),
-        )
+        engine = load_engine(settings.phoneme_model, quantized=settings.use_quantization, fast=settings.use_fast_models)
+        return _Models(PhonemeExtractor(engine), PitchTracker(), _scorer(engine, settings.mispronounced_below))
+
+
+def _scorer(engine: AcousticEngine, mispronounced_below: float | None) -> PronunciationScorer:
+    """By the engine's own head where it has one, else by rules."""
+    rules = RuleScorer(load_rules(), mispronounced_below)
+    return rules if engine.head_folder is None else HeadScorer(engine.head_folder, rules, mispronounced_below)
 
 
 def _frames(seconds: float) -> int:
@@ -239,15 +244,14 @@ def _score_text(
 ) -> tuple[list[Word], SentenceScores, Fluency]:
     """Align and score; without words, the fluency alone."""
     sounds = [(h.phoneme, h.start, h.end) for h in heard.phonemes]
-    pitch_range = heard.pitch.range_semitones
     if not words:
         fluency = measure_fluency(sounds, None, heard.duration)
-        score = scorer.fluency_without_text(fluency, pitch_range)
+        score = scorer.fluency_without_text(fluency, heard.pitch.range_semitones)
         return [], SentenceScores(None, None, score, None, None), fluency
     candidates = [[[CLASS_IDS[p] for p in c.phonemes] for c in word.pronunciations] for word in words]
     alignment = align(posteriors.log_probs, candidates, cancelled=cancelled)
     fluency = measure_fluency(sounds, sum(word is not None for word in alignment.words), heard.duration)
-    spoken = SpokenText(words, alignment, posteriors, heard.phonemes, fluency, pitch_range)
+    spoken = SpokenText(words, alignment, posteriors, heard.phonemes, fluency, heard.pitch)
     return (*scorer.score(spoken), fluency)
 
 

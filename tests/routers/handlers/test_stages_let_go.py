@@ -53,7 +53,7 @@ class Watch:
             self.see("upload", arguments[0])
         if stage == "free_decode":
             self.see("log_probs", arguments[0].log_probs)
-            self.see("hidden", arguments[0].hidden)
+            self.see("frames", arguments[0].frames)
         self.alive_at[stage] = self.alive
         if stage == self.fail_at:
             raise RuntimeError("a stage fails")
@@ -87,8 +87,8 @@ def request(audio: bytes) -> AnalysisRequest:
 def test_each_stage_finds_only_what_it_needs(pipeline: AudioProcessingHandler, watch: Watch) -> None:
     pipeline.analyze(request(encode(say(TEXT))), Event())
     assert watch.alive_at["decode_recording"] == {"upload"}
-    assert watch.alive_at["free_decode"] == {"samples", "log_probs", "hidden"}, "the upload is closed"
-    assert watch.alive_at["align"] == {"log_probs", "hidden"}, "the samples are gone"
+    assert watch.alive_at["free_decode"] == {"samples", "log_probs", "frames"}, "the upload is closed"
+    assert watch.alive_at["align"] == {"log_probs", "frames"}, "the samples are gone"
     assert watch.alive_at["AnalysisResult"] == set(), "the posteriors are gone"
     assert watch.alive == set()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from app.core.head_scorer import CALIBRATION_FILE
+from app.core.score_calibration import CALIBRATION_FILE
 from training.corpus import FOLDS
 
 FAST_RECIPE = ("--acoustic-epochs", "8", "--joint-epochs", "6", "--encoder-lr", "1.5e-4", "--joint-encoder-lr", "8e-5")

@@ -12,39 +12,77 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import Ridge
 
-from app.core.head_scorer import CALIBRATION_FILE, SCORES, Calibration
+from app.core.score_calibration import (
+    CALIBRATION_FILE,
+    DELIVERED,
+    PAUSES,
+    SCORES,
+    SENTENCE_SCORES,
+    WORD_SCORES,
+    Calibration,
+    Delivery,
+)
 
 Floats = NDArray[np.float64]
 
 FALSE_ALARMS = 0.05
 WELL_PRONOUNCED = 0.8
 """Experts' word accuracy, of 1, from which a word is well pronounced."""
-PRESENT_ABOVE = 0.4
-"""The probability that a word was said below which it was left out; chosen by ``training.tune_alignment``."""
-"""A word that the head finds less probable than this was left out."""
+PRESENT_ABOVE = 0.3
+"""A word that the head finds less probable than this was left out; chosen by ``training.tune_alignment``."""
+CEILING = 97.5
+"""Percentile of the experts' scores, among recordings with so much silence or more, that a score may not go beyond."""
 
-NEUTRAL = Calibration({name: (np.array([0.0, 1.0]), np.array([0.0, 100.0])) for name in SCORES}, 0.0, 0.0)
+NEUTRAL = Calibration({name: (np.array([0.0, 1.0]), np.array([0.0, 100.0])) for name in SCORES}, {}, 0.0, 0.0)
 """Outputs as they are, times a hundred."""
 
 _KNOTS = (0, 0.5, 1, 2, 3, 5, 8, 12, 18, 26, 36, 50, 65, 80, 92, 100)  # percentiles of the outputs
 
 
-def columns(table: dict[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
-    """Outputs and experts' scores, both about 0 to 1, of each of ``SCORES``, as far as both are known."""
+def columns(table: dict[str, Floats], delivery: dict[str, Delivery]) -> dict[str, tuple[Floats, Floats]]:
+    """Outputs, about 0 to 1, and experts' scores of each of ``SCORES``, as far as both are known."""
     pairs = {"phoneme": (table["phoneme"], table["phoneme_expert"])}
-    for level, kinds in (("word", 3), ("sentence", 4)):
-        names = [name for name in SCORES if name.startswith(f"{level}_")]
-        for i in range(kinds):
-            pairs[names[i]] = (table[level][:, i], table[f"{level}_expert"][:, i])
+    for level, names in (("word", WORD_SCORES), ("sentence", SENTENCE_SCORES)):
+        for i, name in enumerate(names):
+            pairs[name] = (table[level][:, i], table[f"{level}_expert"][:, i])
+    for name, how in delivery.items():
+        pairs[name] = (how.blend(pairs[name][0], table["delivery"]), pairs[name][1])
     known = {name: ~np.isnan(ours) & ~np.isnan(experts) for name, (ours, experts) in pairs.items()}
     return {name: (ours[known[name]], experts[known[name]]) for name, (ours, experts) in pairs.items()}
+
+
+def fit_delivery(outputs: Floats, measured: Floats, experts: Floats) -> Delivery:
+    """How much the head's output and each measurement count, by ridge regression; and the ceiling over silence.
+
+    Args:
+        outputs: ``(S,)`` of the head.
+        measured: ``(S, 6)``, as in ``score_rules.DELIVERY_FEATURES``.
+        experts: ``(S,)`` scores, 0 to 1.
+    """
+    low, high = np.percentile(measured, (1, 99), axis=0)
+    ridge = Ridge(alpha=1.0).fit(np.column_stack([outputs, np.clip(measured, low, high)]), experts)
+    silence = measured[:, PAUSES]
+    pauses = np.array([0.0, *np.percentile(silence[silence > 0], (20, 40, 60, 75, 88, 96))])
+    ceiling = [np.percentile(experts[silence >= pause], CEILING) for pause in pauses]
+    ceiling[0] = 1.0
+    return Delivery(
+        output=float(ridge.coef_[0]),
+        weights=ridge.coef_[1:],
+        low=low,
+        high=high,
+        bias=float(ridge.intercept_),
+        pauses=pauses,
+        ceiling=100 * np.minimum.accumulate(ceiling),
+    )
 
 
 def fit_curve(outputs: Floats, experts: Floats) -> tuple[Floats, Floats]:
@@ -67,9 +105,13 @@ def fit_curve(outputs: Floats, experts: Floats) -> tuple[Floats, Floats]:
 
 def fit_calibration(table: dict[str, Floats]) -> Calibration:
     """All curves, and the operating point on the calibrated phoneme scores."""
-    curves = {name: fit_curve(*pair) for name, pair in columns(table).items()}
-    calibration = Calibration(curves, 0.0, PRESENT_ABOVE)
-    return Calibration(curves, operating_point(table, calibration), PRESENT_ABOVE)
+    delivery = {}
+    for name in DELIVERED:
+        at = SENTENCE_SCORES.index(name)
+        delivery[name] = fit_delivery(table["sentence"][:, at], table["delivery"], table["sentence_expert"][:, at])
+    curves = {name: fit_curve(*pair) for name, pair in columns(table, delivery).items()}
+    calibration = Calibration(curves, delivery, 0.0, PRESENT_ABOVE)
+    return replace(calibration, mispronounced_below=operating_point(table, calibration))
 
 
 def worst_phonemes(table: dict[str, Floats], calibration: Calibration) -> Floats:
@@ -100,10 +142,15 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
         name: {"output": [round(float(v), 5) for v in output], "score": [round(float(v), 3) for v in score]}
         for name, (output, score) in calibration.curves.items()
     }
+    delivery = {
+        name: {part: np.round(value, 5).tolist() for part, value in asdict(how).items()}
+        for name, how in calibration.delivery.items()
+    }
     return {
         "mispronounced_below": round(calibration.mispronounced_below, 2),
         "present_above": calibration.present_above,
         "curves": curves,
+        "delivery": delivery,
     }
 
 

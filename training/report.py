@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.head_scorer import SCORES, Calibration
+from app.core.score_calibration import SCORES, SENTENCE_SCORES, WORD_SCORES, Calibration
 from training.calibrate import (
     FALSE_ALARMS,
     NEUTRAL,
     WELL_PRONOUNCED,
-    columns,
     fit_calibration,
     word_numbers,
     worst_phonemes,
@@ -80,25 +80,36 @@ def calibrated(table: Table) -> dict[str, Pair]:
 
 
 def _scored(table: Table, calibration: Calibration) -> dict[str, tuple[Floats, Floats]]:
-    filled = dict(table)
-    lowest = -1.0  # below every curve
-    filled["phoneme"] = np.nan_to_num(table["phoneme"], nan=lowest)
-    filled["word"] = np.nan_to_num(table["word"], nan=lowest)
-    said = np.bincount(table["phoneme_of"].astype(int), ~np.isnan(table["phoneme"]), len(table["sentence"]))
-    share = said / np.maximum(np.bincount(table["phoneme_of"].astype(int)), 1) * table["found"]
-    result = {}
-    for name, (outputs, experts) in columns(filled).items():
-        scores = np.where(outputs == lowest, 0.0, calibration(name, outputs))
-        result[name] = (scores * share if name.startswith("sentence") else scores, 100 * experts)
-    return result
+    """What the answers have, as ``HeadScorer`` puts it together."""
+    absent = np.isnan(table["word"][:, 0]) | (table["present"] < calibration.present_above)
+    lost = absent[word_numbers(table)]
+    phonemes = np.where(lost, 0.0, calibration("phoneme", np.nan_to_num(table["phoneme"])))
+    words = np.where(absent[:, None], 0.0, calibration.words(np.nan_to_num(table["word"])))
+    count = len(table["sentence"])
+
+    def in_sentences(values: NDArray[Any], level: str) -> Floats:
+        return np.bincount(table[f"{level}_of"].astype(int), values, count).astype(np.float64)
+
+    share = in_sentences(~lost, "phoneme") / in_sentences(np.ones(len(lost)), "phoneme")
+    present = in_sentences(np.where(absent, 0.0, table["present"]), "word")
+    found = present / np.maximum(in_sentences(~absent, "word"), 1)
+    sentences = calibration.sentences(table["sentence"], table["delivery"]) * (share * found)[:, None]
+    scores = {"phoneme": (phonemes, table["phoneme_expert"])}
+    for level, names, values in (("word", WORD_SCORES, words), ("sentence", SENTENCE_SCORES, sentences)):
+        scores |= {name: (values[:, i], table[f"{level}_expert"][:, i]) for i, name in enumerate(names)}
+    known = {name: ~np.isnan(experts) for name, (_, experts) in scores.items()}
+    return {name: (ours[known[name]], 100 * experts[known[name]]) for name, (ours, experts) in scores.items()}
 
 
 def only(table: Table, sentences: NDArray[np.bool_]) -> Table:
     """Some sentences of a table, numbered anew."""
     numbers = np.cumsum(sentences) - 1
     result = {"sentence": table["sentence"][sentences], "sentence_expert": table["sentence_expert"][sentences]}
-    result |= {name: table[name][sentences] for name in ("found", "fold", "delivery")}
-    for level, names in (("phoneme", ("phoneme", "phoneme_expert", "phoneme_word")), ("word", ("word", "word_expert"))):
+    result |= {name: table[name][sentences] for name in ("fold", "delivery")}
+    for level, names in (
+        ("phoneme", ("phoneme", "phoneme_expert", "phoneme_word")),
+        ("word", ("word", "word_expert", "present")),
+    ):
         rows = sentences[table[f"{level}_of"].astype(int)]
         result |= {name: table[name][rows] for name in names}
         result[f"{level}_of"] = numbers[table[f"{level}_of"].astype(int)[rows]]

@@ -27,7 +27,6 @@ from app.core.phonemes import CLASS_IDS
 from app.core.pronunciation_scorer import SpokenText
 from app.core.rule_scorer import RuleScorer, delivery_features
 from app.core.score_rules import load_rules
-from app.core.text_match import text_found_in
 from training.calibrate import NEUTRAL
 from training.corpus import FOLDS, Utterance, fold_of_speakers, load_audio, load_corpus
 from training.listening import listen_to_corpus
@@ -76,7 +75,6 @@ def score(scorer: HeadScorer, utterance: Utterance, spoken: SpokenText) -> tuple
     sizes = [len(word["phones"]) for word in utterance.words]
     rows = rows_of(scorer.outputs(spoken), targets_of([reading_of(utterance)]), sizes)
     said = sum(word is not None for word in spoken.alignment.words)
-    rows["found"] = np.array([text_found_in(spoken)])
     rows["delivery"] = delivery_features(spoken.fluency, said, spoken.pitch.range_semitones)[None]
     return rows, Levenshtein.distance([CLASS_IDS[h.phoneme] for h in spoken.heard], utterance.phoneme_ids)
 

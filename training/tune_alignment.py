@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from app.core.acoustic_engine import FramePosteriors
 from app.core.alignment import Penalties
-from app.core.head_scorer import HeadScorer, load_calibration
+from app.core.head_scorer import HeadScorer
 from app.core.onnx_engine import OnnxEngine
 from app.core.pitch import PitchContour, PitchTracker
 from app.core.rule_scorer import RuleScorer
+from app.core.score_calibration import load_calibration
 from app.core.score_rules import load_rules
 from benchmarks.robustness import Report, originals_of
 from training.listening import find_text
@@ -35,7 +36,7 @@ GRID = {
     "enter_filler": (1.0, 2.0, 3.0),
     "filler_frame": (0.3, 0.5),
 }
-PRESENT_ABOVE = (0.1, 0.4, 0.6)
+PRESENT_ABOVE = (0.1, 0.3, 0.5)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ it had not heard (``training.calibrate``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,24 +25,11 @@ from app.core.pitch import pitch_of_frames
 from app.core.pronunciation import Pronunciation
 from app.core.pronunciation_scorer import Figures, Floats, SpokenText, assemble, chosen_pronunciation
 from app.core.results import SentenceScores, Word
-from app.core.rule_scorer import RuleScorer
-from app.core.text_match import text_found_in
+from app.core.rule_scorer import RuleScorer, delivery_features
+from app.core.score_calibration import Calibration, load_calibration
 
 HEAD_FILE = "head.onnx"
 """The structure without weights, written by ``training.export_graph``."""
-
-CALIBRATION_FILE = "calibration.json"
-
-SCORES = (
-    "phoneme",
-    "word_accuracy",
-    "word_stress",
-    "word_total",
-    "sentence_accuracy",
-    "sentence_fluency",
-    "sentence_prosody",
-    "sentence_total",
-)
 
 MAX_SENTENCE_PHONEMES = 48
 """The head has learned from sentences of up to 42 phonemes and a few words; what is longer is read in parts."""
@@ -68,39 +54,6 @@ class HeadScores:
     words: Floats
     present: Floats
     sentence: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """How the head's outputs become scores.
-
-    Attributes:
-        curves: for each of ``SCORES`` ascending outputs and the scores 0 to 100 there, straight lines between.
-        mispronounced_below: a word with a phoneme that scores below this is called mispronounced.
-        present_above: a word that is less probable than this was left out.
-    """
-
-    curves: dict[str, tuple[Floats, Floats]]
-    mispronounced_below: float
-    present_above: float
-
-    def __call__(self, score: str, outputs: Floats) -> Floats:
-        """Scores of outputs of any shape."""
-        calibrated: Floats = np.interp(outputs, *self.curves[score])
-        return calibrated
-
-
-def load_calibration(folder: Path) -> Calibration:
-    """Read a model's calibration.
-
-    Raises:
-        OSError, ValueError, KeyError: it has none, or not a whole one.
-    """
-    data = json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8"))
-    curves = {
-        name: (np.array(data["curves"][name]["output"]), np.array(data["curves"][name]["score"])) for name in SCORES
-    }
-    return Calibration(curves, float(data["mispronounced_below"]), float(data["present_above"]))
 
 
 class HeadScorer:
@@ -148,15 +101,20 @@ class HeadScorer:
         phonemes: list[Floats] = [np.zeros(0)] * count
         words = np.zeros((count, 3))
         aligned: list[AlignedWord | None] = [None] * count
-        for row, number in enumerate(raw.said):
-            if raw.present[row] < calibrate.present_above:
-                continue
+        kept = [row for row in range(len(raw.said)) if raw.present[row] >= calibrate.present_above]
+        for row in kept:
+            number = raw.said[row]
             aligned[number] = spoken.alignment.words[number]
             phonemes[number] = calibrate("phoneme", raw.phonemes[row])
-            words[number] = [calibrate(name, raw.words[row, i]) for i, name in enumerate(SCORES[1:4])]
-        sentence = np.array([calibrate(name, raw.sentence[i]) for i, name in enumerate(SCORES[4:])])
-        alignment = replace(spoken.alignment, words=tuple(aligned))
-        return Figures(alignment, phonemes, words, sentence, text_found_in(spoken))
+            words[number] = calibrate.words(raw.words[row : row + 1])[0]
+        measured = delivery_features(spoken.fluency, len(kept), spoken.pitch.range_semitones)
+        return Figures(
+            alignment=replace(spoken.alignment, words=tuple(aligned)),
+            phonemes=phonemes,
+            words=words,
+            sentence=calibrate.sentences(raw.sentence[None], measured[None])[0],
+            found=float(raw.present[kept].mean()) if kept else 0.0,
+        )
 
     def outputs(self, spoken: SpokenText) -> HeadScores:
         """What the head says, uncalibrated, of the words that were aligned."""

@@ -33,8 +33,8 @@ class Penalties:
         filler_frame: for each frame of such a stretch in which a phoneme is heard.
     """
 
-    skip_word: float = 6.0
-    skip_phoneme: float = 3.0
+    skip_word: float = 8.0
+    skip_phoneme: float = 5.0
     enter_filler: float = 2.0
     filler_frame: float = 0.3
 

@@ -15,16 +15,9 @@ from hypothesis import strategies as st
 from app.core.acoustic_engine import BUILT_IN_MODEL
 from app.core.alignment import AlignedWord
 from app.core.errors import ModelError
-from app.core.head_scorer import (
-    CALIBRATION_FILE,
-    HEAD_FILE,
-    MAX_SENTENCE_PHONEMES,
-    SCORES,
-    HeadScorer,
-    load_calibration,
-    sentence_parts,
-)
+from app.core.head_scorer import HEAD_FILE, MAX_SENTENCE_PHONEMES, HeadScorer, sentence_parts
 from app.core.rule_scorer import RuleScorer
+from app.core.score_calibration import CALIBRATION_FILE, SCORES, load_calibration
 from app.core.score_rules import load_rules
 
 FILES = (HEAD_FILE, CALIBRATION_FILE, "model.safetensors")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.head_scorer import CALIBRATION_FILE, SCORES, load_calibration
+from app.core.score_calibration import CALIBRATION_FILE, PAUSES, SCORES, load_calibration
 from training import calibrate
 from training.calibrate import (
     FALSE_ALARMS,
@@ -21,6 +21,7 @@ from training.calibrate import (
     columns,
     fit_calibration,
     fit_curve,
+    fit_delivery,
     operating_point,
     worst_phonemes,
 )
@@ -38,6 +39,10 @@ def make_table(seed: int, recordings: int = 60) -> dict[str, Floats]:
             parts.setdefault(f"{name}_expert", []).append(experts)
             parts.setdefault(name, []).append(0.4 + 0.4 * experts**2 + rng.normal(0, 0.1, shape))
             parts.setdefault(f"{name}_of", []).append(np.full(shape[0], number))
+        silence = float(rng.choice([0.0, 0.0, rng.uniform(0, 1)]))
+        parts.setdefault("delivery", []).append(
+            np.array([[2.4, 2.8, 0.9, 0.1, silence, 6.0]]) + rng.normal(0, 0.01, (1, 6))
+        )
         word = np.repeat(np.arange(len(sizes)), sizes)
         parts.setdefault("phoneme_word", []).append(word.astype(np.float64))
         if number % 7 == 0:
@@ -62,7 +67,7 @@ def test_a_curve_rises_and_keeps_the_mean(seed: int, count: int, noise: float) -
 def test_scores_that_are_not_known_are_not_looked_at() -> None:
     table = make_table(0)
     table["word_expert"][3, 1] = np.nan
-    pairs = columns(table)
+    pairs = columns(table, {})
     assert tuple(pairs) == SCORES
     lost = int(np.isnan(table["word"][:, 0]).sum())
     assert lost > 0
@@ -101,8 +106,24 @@ def test_the_command_writes_what_the_service_reads(
     calibrate.main()
     assert "wrote" in capsys.readouterr().out
     expected, written = fit_calibration(table), load_calibration(tmp_path)
+    assert set(written.delivery) == set(expected.delivery)
     assert written.mispronounced_below == pytest.approx(expected.mispronounced_below, abs=0.01)
     outputs = np.linspace(0, 1, 50)
     for name in SCORES:
         assert written(name, outputs) == pytest.approx(expected(name, outputs), abs=0.2)
     assert set(json.loads((tmp_path / CALIBRATION_FILE).read_text(encoding="utf-8"))["curves"]) == set(SCORES)
+
+
+def test_silence_lowers_what_fluency_can_be() -> None:
+    table = make_table(2, recordings=300)
+    silence = np.clip(table["delivery"][:, PAUSES], 0, None)
+    table["delivery"][:, PAUSES] = silence
+    table["sentence_expert"][:, 1] = np.clip(0.95 - 0.6 * silence, 0, 1)
+    how = fit_delivery(table["sentence"][:, 1], table["delivery"], table["sentence_expert"][:, 1])
+    assert how.weights[PAUSES] < 0
+    assert (np.diff(how.ceiling) <= 0).all()
+    assert how.ceiling[0] == 100
+    halting = fit_calibration(table).sentences(
+        np.full((2, 4), 0.9), np.array([[2.4, 2.8, 0.9, 0.1, s, 6.0] for s in (0, 0.8)])
+    )
+    assert halting[1, 1] < halting[0, 1] - 20

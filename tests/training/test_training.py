@@ -15,12 +15,13 @@ import pytest
 
 from app.core.acoustic_engine import AcousticEngine
 from app.core.alignment import Penalties, align
-from app.core.head_scorer import CALIBRATION_FILE, HeadScorer
+from app.core.head_scorer import HeadScorer
 from app.core.onnx_engine import OnnxEngine
 from app.core.phonemes import CLASS_IDS, CLASSES
 from app.core.pitch import PitchTracker
 from app.core.pronunciation_scorer import SpokenText
 from app.core.rule_scorer import RuleScorer
+from app.core.score_calibration import CALIBRATION_FILE
 from app.core.score_rules import load_rules
 from app.core.torch_engine import TorchEngine
 from tests.training.corpora import TEXTS, make_corpus, make_whisper

@@ -9,7 +9,7 @@ OUT ?= runs
 ## a model that has not heard the development speakers, for what is measured on them
 FOLD_MODEL ?= $(OUT)/models/base0
 
-.PHONY: help run test lint types unit train eval fit-scores tune-alignment tune-reading bench-corpus bench-robustness bench-rivals bench-voices bench soak clean
+.PHONY: help run test lint types unit train eval fit-scores tune-alignment tune-reading bench-corpus bench-robustness bench-heard bench-rivals bench-voices bench soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /: /'
@@ -65,6 +65,9 @@ bench-corpus: $(VENV)/installed-dev ## every recording through a running service
 
 bench-robustness: $(VENV)/installed-dev ## recordings that differ from their text: DATA=folder
 	$(BIN)/python -m benchmarks.robustness --data $(DATA) --model $(FOLD_MODEL) $(ARGS)
+
+bench-heard: $(VENV)/installed-dev ## whether the probabilities of heard mean what they say: DATA=folder
+	$(BIN)/python -m benchmarks.heard_reliability --data $(DATA) --model $(FOLD_MODEL) $(ARGS)
 
 bench-rivals: $(VENV)/installed-dev ## beside faster-whisper and pocketsphinx, if installed (see benchmarks/rivals.py)
 	$(BIN)/python -m benchmarks.rivals --plot benchmarks/rivals.png $(ARGS)

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from app.core.score_calibration import SCORES, SENTENCE_SCORES, WORD_SCORES, Calibration
 from training.calibrate import (
     FALSE_ALARMS,
-    NEUTRAL,
     WELL_PRONOUNCED,
     fit_calibration,
     word_numbers,
@@ -213,18 +212,24 @@ def plot(pairs: dict[str, Pair], path: Path) -> None:
 
 
 def compare(tables: Sequence[tuple[str, Table]]) -> None:
-    """Correlations of several files on the sentences that the first one has too, by the folds they share."""
-    print(
-        f"\n{'Pearson correlation':22s}"
-        + "".join(f"{n.removeprefix('sentence_'):>15s}" for n in SCORES)
-        + "   phoneme errors"
-    )
-    shared = set.intersection(*(set(np.unique(t["fold"])) for _, t in tables))
+    """Correlations of several files on the recordings that all of them have, each calibrated on its own."""
+    names = "".join(f"{name.removeprefix('sentence_'):>15s}" for name in SCORES)
+    shared = set.intersection(*(set(np.unique(table["fold"])) for _, table in tables))
+    least = {fold: min(int((table["fold"] == fold).sum()) for _, table in tables) for fold in shared}
+    print("\nthe first", ", ".join(f"{count} of fold {int(fold)}" for fold, count in least.items()))
+    print(f"{'Pearson correlation':22s}{names}")
     for name, table in tables:
-        inside = only(table, np.isin(table["fold"], [*shared]))
-        values = [correlation(Pair(*pair, np.zeros(0, int))) for pair in _scored(inside, NEUTRAL).values()]
-        errors, count = table["per"]
-        print(f"{name:22s}" + "".join(f"{value:15.3f}" for value in values) + f"{errors / count:17.4f}")
+        first = np.zeros(len(table["fold"]), bool)
+        for fold, count in least.items():
+            first[np.flatnonzero(table["fold"] == fold)[:count]] = True
+        pairs = _scored(only(table, first), fit_calibration(table))
+        values = [correlation(Pair(*pair, np.zeros(0, int))) for pair in pairs.values()]
+        errors, phonemes = table["per"]
+        print(
+            f"{name:22s}"
+            + "".join(f"{value:15.3f}" for value in values)
+            + f"  ({errors / phonemes:.4f} phoneme errors)"
+        )
 
 
 def main() -> None:

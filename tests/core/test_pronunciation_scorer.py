@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from threading import Event
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.core.phonemes import PHONEMES, ipa
 from app.core.results import AnalysisRequest, AnalysisResult
+from app.core.settings import Settings
 from app.routers.handlers.audio_processing_handler import AudioProcessingHandler
 from tests.voice import encode, say, silence
 
@@ -63,12 +65,37 @@ def test_the_right_text_scores_well(pipeline: AudioProcessingHandler) -> None:
     assert result.models.phoneme == "elocute-base-int8"
 
 
+@pytest.fixture(scope="module")
+def small() -> Iterator[AudioProcessingHandler]:
+    handler = AudioProcessingHandler(Settings(_env_file=None, use_fast_models=True, mispronounced_below=40))
+    handler.load()
+    yield handler
+    handler.close()
+
+
+def test_the_fast_model_does_the_same(small: AudioProcessingHandler) -> None:
+    right = analyze(small, say(SENTENCE), SENTENCE)
+    assert right.models.phoneme == "elocute-fast-int8"
+    assert right.scores.pronunciation is not None
+    assert right.scores.pronunciation > 75
+    wrong = analyze(small, say("Please turn light at the next corner."), "Please turn right at the next corner.")
+    assert min(wrong.words[2].phonemes, key=lambda phoneme: phoneme.score).phoneme == "R"
+    assert wrong.words[2].error_type == "mispronunciation"
+
+
+def test_the_bound_of_a_mispronunciation_is_a_setting() -> None:
+    lenient = AudioProcessingHandler(Settings(_env_file=None, mispronounced_below=0))
+    result = analyze(lenient, say("Please turn light at the next corner."), "Please turn right at the next corner.")
+    assert {word.error_type for word in result.words} == {"none"}
+    lenient.close()
+
+
 def test_another_sentence_scores_far_lower(pipeline: AudioProcessingHandler) -> None:
     right = analyze(pipeline, say(SENTENCE), SENTENCE)
     other = analyze(pipeline, say(SENTENCE), "Yesterday his uncle drove us to work.")
     assert other.scores.pronunciation is not None
     assert right.scores.pronunciation is not None
-    assert other.scores.pronunciation < 50 < right.scores.pronunciation
+    assert other.scores.pronunciation < 35 < right.scores.pronunciation
     assert sum(w.error_type in ("omission", "mispronunciation") for w in other.words) >= 5
 
 

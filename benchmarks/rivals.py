@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import random
 import sys
@@ -235,35 +236,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         contestants = everybody(stack, [clip.text for clips in sets.values() for clip in clips], args.threads)
         print(f"{args.threads} threads, {args.rounds} rounds; load average at the start {os.getloadavg()[0]:.2f}")
-        times = [race(name, clips, contestants, args.rounds) for name, clips in sets.items()]
+        times, status = [], 0
+        for name, clips in sets.items():
+            times.append(race(name, clips, contestants, args.rounds))
+            status |= report(times[-1])
     if args.plot:
         from benchmarks.rivals_plot import draw
 
         draw(times, args.plot)
-    sys.exit(report(times))
+    sys.exit(status)
 
 
-def report(times: Sequence[Times]) -> int:
+def report(times: Times) -> int:
     """Print every figure, and whether the bars are met.
 
     Returns:
         The exit status: 1 where a bar is missed.
     """
+    shortest, longest = min(times.lengths), max(times.lengths)
+    print(f"\n{len(times.lengths)} clips of {shortest:.1f} to {longest:.1f} s from {times.name}\n")
+    print("| | median, ms | quartiles, ms | failed |\n|---|---|---|---|")
+    for name in times.seconds:
+        low, middle, high = (1000 * seconds for seconds in times.quartiles(name))
+        print(f"| {name} | {middle:.1f} | {low:.1f} to {high:.1f} | {times.failures(name)} |")
+    print("\n| | median of the ratios | quartiles | |\n|---|---|---|---|")
     missed = False
-    for each in times:
-        shortest, longest = min(each.lengths), max(each.lengths)
-        print(f"\n{len(each.lengths)} clips of {shortest:.1f} to {longest:.1f} s from {each.name}\n")
-        print("| | median, ms | quartiles, ms | failed |\n|---|---|---|---|")
-        for name in each.seconds:
-            low, middle, high = (1000 * seconds for seconds in each.quartiles(name))
-            print(f"| {name} | {middle:.1f} | {low:.1f} to {high:.1f} | {each.failures(name)} |")
-        print("\n| | median of the ratios | quartiles | |\n|---|---|---|---|")
-        for name in (BASE, FAST):
-            for rival in RIVALS:
-                low, middle, high = each.ratios(name, rival)
-                verdict = _verdict(rival, middle) if name == BASE else ""
-                missed |= verdict.startswith("missed")
-                print(f"| {name} / {rival} | {middle:.1%} | {low:.1%} to {high:.1%} | {verdict} |")
+    for name, rival in itertools.product((BASE, FAST), RIVALS):
+        low, middle, high = times.ratios(name, rival)
+        verdict = _verdict(rival, middle) if name == BASE else ""
+        missed |= verdict.startswith("missed")
+        print(f"| {name} / {rival} | {middle:.1%} | {low:.1%} to {high:.1%} | {verdict} |", flush=True)
     return int(missed)
 
 

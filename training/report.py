@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.score_calibration import SCORES, SENTENCE_SCORES, WORD_SCORES, Calibration
+from app.core.score_calibration import SCORES, SENTENCE_SCORES, WORD_SCORES, Calibration, share_found
 from training.calibrate import (
     FALSE_ALARMS,
     WELL_PRONOUNCED,
@@ -91,7 +91,7 @@ def _scored(table: Table, calibration: Calibration) -> dict[str, tuple[Floats, F
 
     share = in_sentences(~lost, "phoneme") / in_sentences(np.ones(len(lost)), "phoneme")
     present = in_sentences(np.where(absent, 0.0, table["present"]), "word")
-    found = present / np.maximum(in_sentences(~absent, "word"), 1)
+    found = share_found(present / np.maximum(in_sentences(~absent, "word"), 1))
     sentences = calibration.sentences(table["sentence"], table["delivery"]) * (share * found)[:, None]
     scores = {"phoneme": (phonemes, table["phoneme_expert"])}
     for level, names, values in (("word", WORD_SCORES, words), ("sentence", SENTENCE_SCORES, sentences)):

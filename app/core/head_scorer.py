@@ -26,7 +26,7 @@ from app.core.pronunciation import Pronunciation
 from app.core.pronunciation_scorer import Figures, Floats, SpokenText, assemble, chosen_pronunciation
 from app.core.results import SentenceScores, Word
 from app.core.rule_scorer import RuleScorer, delivery_features
-from app.core.score_calibration import Calibration, load_calibration
+from app.core.score_calibration import Calibration, load_calibration, share_found
 
 HEAD_FILE = "head.onnx"
 """The structure without weights, written by ``training.export_graph``."""
@@ -113,7 +113,7 @@ class HeadScorer:
             phonemes=phonemes,
             words=words,
             sentence=calibrate.sentences(raw.sentence[None], measured[None])[0],
-            found=float(raw.present[kept].mean()) if kept else 0.0,
+            found=float(share_found(raw.present[kept].mean())) if kept else 0.0,
         )
 
     def outputs(self, spoken: SpokenText) -> HeadScores:

@@ -28,6 +28,16 @@ PAUSES = 4
 """The column of ``score_rules.DELIVERY_FEATURES`` with the seconds of silence for each word."""
 
 
+_NOT_FOUND, _FOUND = 0.3, 0.8
+"""Mean probability of the words that were found, at which nothing of a text counts as found, and all of it."""
+
+
+def share_found(present: Floats) -> Floats:
+    """How much of a text a recording has, 0 to 1, by the mean probability that its words were said."""
+    share: Floats = np.clip((present - _NOT_FOUND) / (_FOUND - _NOT_FOUND), 0, 1)
+    return share
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """How a score takes in what is measured of pauses, rates and pitch.

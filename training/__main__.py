@@ -6,8 +6,9 @@
 2. For each fold, and then on all speakers: the base model, and the fast one that it teaches.
 3. The scores of each speaker by the models that have not heard them, the calibration from these, and the report.
 
-About two hours on one GPU, days without. ``OUT/models`` has ``base`` and ``fast``, ready for ``PHONEME_MODEL`` or to be
-copied to ``app/models/elocute-base`` and ``-fast``, and the models of the folds, ``base0`` to ``fast4``.
+Minutes for each model on a GPU, hours on a processor. ``OUT/models`` has ``base`` and ``fast``, ready for
+``PHONEME_MODEL`` or to be copied to ``app/models/elocute-base`` and ``-fast``, and the models of the folds, ``base0``
+to ``fast4``.
 """
 
 from __future__ import annotations

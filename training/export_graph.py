@@ -50,7 +50,7 @@ def export_head(folder: Path) -> Path:
     shapes[HeadInputs._fields.index("membership")] = {1: words, 2: phonemes}
     shapes[HeadInputs._fields.index("delivery")] = {}
     program = torch.onnx.export(
-        _Flat(model.head).eval(),
+        _flat(model.head).eval(),
         tuple(example_inputs(2 * model.config.frame_width)),
         dynamo=True,
         dynamic_shapes=(tuple(shapes),),
@@ -90,7 +90,7 @@ def example_inputs(frame_width: int, phonemes: int = 7, words: int = 3) -> Any:
     )
 
 
-def _Flat(head: Any) -> Any:  # noqa: N802 - in place of a class, as PyTorch is imported late
+def _flat(head: Any) -> Any:
     """The head as the exporter wants it: tensors in, tensors out."""
     import torch
 

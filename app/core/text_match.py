@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from app.core.pronunciation_scorer import SpokenText
+from app.core.pronunciation_scorer import SpokenText, chosen_pronunciation, seconds_of
 
 NOTHING, ALL = 0.25, 0.45
 """Agreement at which nothing of a text counts as found, and all of it. Of 400 readings in the training corpus, by
@@ -41,8 +39,6 @@ def text_found(heard: Sequence[str], expected: Sequence[str]) -> float:
 
 def text_found_in(spoken: SpokenText) -> float:
     """How much of the words that were found is in a recording, by its free decode without what was inserted."""
-    from app.core.pronunciation_scorer import chosen_pronunciation, seconds_of
-
     insertions = [seconds_of(filler, spoken) for filler in spoken.alignment.fillers]
     heard = [
         h.phoneme for h in spoken.heard if not any(start <= (h.start + h.end) / 2 < end for start, end in insertions)
